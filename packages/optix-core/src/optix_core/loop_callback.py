@@ -1,0 +1,45 @@
+"""Observers of the loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from optix_core.types import EvalMetrics, LoopState, PolicySnapshot
+
+
+class LoopCallback:
+    """Eight events, all of them no-ops here; override what you need.
+
+    Order inside one evaluated window: improvement, then plateau or dormant or degradation, then hyperparam_update, then
+    episode_end. An exception in an observer is reported once and counted, and the observer is disabled after three in a row; training continues.
+
+    Attributes:
+        critical: Set True in callbacks that change the agent: an exception then stops the run instead.
+    """
+
+    critical: ClassVar[bool] = False
+
+    def on_loop_start(self) -> None:
+        """Before the first window."""
+
+    def on_loop_stop(self) -> None:
+        """After the last window, once the best weights are restored. Always called."""
+
+    def on_episode_end(self, episode_id: int, eval_metrics: EvalMetrics | None) -> None:
+        """After every window; ``eval_metrics`` is None if the window was not evaluated."""
+
+    def on_improvement(self, snapshot: PolicySnapshot) -> None:
+        """A new best policy was stored."""
+
+    def on_plateau(self, episode_id: int, state: LoopState) -> None:
+        """The loop entered COOLING."""
+
+    def on_dormant(self, episode_id: int) -> None:
+        """The loop declared convergence."""
+
+    def on_degradation(self, episode_id: int, eval_metrics: EvalMetrics) -> None:
+        """A confirmed drop below the best policy."""
+
+    def on_hyperparam_update(self, old_params: dict[str, Any], new_params: dict[str, Any]) -> None:
+        """At least one hyperparameter changed."""
