@@ -12,7 +12,9 @@ FRAMEWORKS = ("torch", "tensorflow", "jax", "flax", "optax", "keras")
 
 def test_the_entry_point_names_the_plugin_module() -> None:
     points = distribution("optix-distributed").entry_points.select(group="optix_core.plugins")
-    assert [(point.name, point.value) for point in points] == [("optix-distributed", "optix_distributed.plugin")]
+    assert [(point.name, point.value) for point in points] == [
+        ("optix-distributed", "optix_distributed.plugin")
+    ]
 
 
 def test_the_plugin_module_registers_nothing_and_says_so() -> None:

@@ -27,9 +27,6 @@ def test_the_plugin_module_registers_nothing_and_says_so() -> None:
 def test_no_framework_is_required_or_imported() -> None:
     requires = distribution("optix-tf").requires or []
     assert [r for r in requires if "extra ==" not in r] == ["optix-core<1,>=0.1"]
-    code = (
-        "import sys, optix_tf, optix_tf.plugin;"
-        f"print([n for n in {FRAMEWORKS!r} if n in sys.modules])"
-    )
+    code = f"import sys, optix_tf, optix_tf.plugin;print([n for n in {FRAMEWORKS!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,7 +1,8 @@
 """optix and neuroevolution: not built yet.
 
-This package is a shell. It registers nothing with optix-core and offers no names but its version, so that what
-depends on the name can already be installed. It will hold the neuron graph, its agents, topology control and topology mutators.
+This package is a shell. It registers nothing with optix-core and offers no names but its version, so that
+what depends on the name can already be installed. It will hold the neuron graph, its agents, topology
+control and topology mutators.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The plugin module of optix-neuroevo: not built yet, so it registers nothing.
 
-optix-core imports this module through the entry point ``optix-neuroevo``, checks the API version below and finds no hook
-implementation. That is a valid plugin: it is listed as installed, with no components.
+optix-core imports this module through the entry point ``optix-neuroevo``, checks the API version below and
+finds no hook implementation. That is a valid plugin: it is listed as installed, with no components.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """optix and TensorFlow: not built yet.
 
-This package is a shell. It registers nothing with optix-core and offers no names but its version, so that what
-depends on the name can already be installed. It will hold PPO (discrete and Gaussian), DQN, SAC and TD3 on TensorFlow, `TFAgent` and `TFEvaluator`.
+This package is a shell. It registers nothing with optix-core and offers no names but its version, so that
+what depends on the name can already be installed. It will hold PPO (discrete and Gaussian), DQN, SAC and
+TD3 on TensorFlow, `TFAgent` and `TFEvaluator`.
 """
 
 from __future__ import annotations
