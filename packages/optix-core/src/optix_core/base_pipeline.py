@@ -46,6 +46,15 @@ class BasePipeline(ABC):
         """Environment steps (over all environments) in one window, or None if windows vary in length."""
         return None
 
+    def limit_next_window(self, steps: int) -> bool:
+        """Ask that the next window hold at most ``steps`` environment steps over all environments (only that one).
+
+        Returns:
+            Whether the pipeline will do so; if not, the loop ends before a window that would exceed its budget.
+        """
+        del steps
+        return False
+
 
 @runtime_checkable
 class SeededEvaluation(Protocol):
