@@ -1,0 +1,97 @@
+"""optix: you bring an environment, optix owns the training loop.
+
+Everything public is importable from here, and nothing is imported before it is used: ``import optix_core`` loads
+neither numpy nor any ML framework.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optix_core._lazy import lazy_exports
+from optix_core._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from optix_core.base_agent import BaseAgent as BaseAgent
+    from optix_core.base_evaluator import BaseEvaluator as BaseEvaluator
+    from optix_core.base_optimizer import BaseOptimizer as BaseOptimizer
+    from optix_core.base_pipeline import BasePipeline as BasePipeline
+    from optix_core.callbacks.progress import ProgressCallback as ProgressCallback
+    from optix_core.checkpoints.registry import CheckpointRegistry as CheckpointRegistry
+    from optix_core.config import TrainConfig as TrainConfig
+    from optix_core.config import apply_overrides as apply_overrides
+    from optix_core.config import build_agent_from_config as build_agent_from_config
+    from optix_core.config import config_to_dict as config_to_dict
+    from optix_core.config import load_config as load_config
+    from optix_core.errors import OptixError as OptixError
+    from optix_core.evaluators.mean_return import MeanReturnEvaluator as MeanReturnEvaluator
+    from optix_core.factory import make_agent as make_agent
+    from optix_core.factory import resolve_agent as resolve_agent
+    from optix_core.loop.backoff_scheduler import BackoffScheduler as BackoffScheduler
+    from optix_core.loop.loop_controller import LoopController as LoopController
+    from optix_core.loop_callback import LoopCallback as LoopCallback
+    from optix_core.normalizers import ObsNormalizer as ObsNormalizer
+    from optix_core.normalizers import RewardNormalizer as RewardNormalizer
+    from optix_core.normalizers import RunningMeanStd as RunningMeanStd
+    from optix_core.optimizer import Optimizer as Optimizer
+    from optix_core.pipelines.batch import BatchPipeline as BatchPipeline
+    from optix_core.pipelines.evaluation import EvaluationPipeline as EvaluationPipeline
+    from optix_core.pipelines.vector import VectorBatchPipeline as VectorBatchPipeline
+    from optix_core.plugins.registry import register_plugin as register_plugin
+    from optix_core.rl.batching import make_minibatches as make_minibatches
+    from optix_core.rl.returns import compute_gae as compute_gae
+    from optix_core.rl.returns import generalized_advantage_estimation as generalized_advantage_estimation
+    from optix_core.rl_optimizer import RLOptimizer as RLOptimizer
+    from optix_core.tuners.fixed import FixedOptimizer as FixedOptimizer
+    from optix_core.tuners.spsa import SPSAOptimizer as SPSAOptimizer
+    from optix_core.types import EpisodeData as EpisodeData
+    from optix_core.types import EpisodeRecord as EpisodeRecord
+    from optix_core.types import EvalMetrics as EvalMetrics
+    from optix_core.types import HyperparamSet as HyperparamSet
+    from optix_core.types import LoopState as LoopState
+    from optix_core.types import PolicySnapshot as PolicySnapshot
+    from optix_core.window_size import optimal_window_size as optimal_window_size
+
+_EXPORTS = {
+    "BackoffScheduler": ".loop.backoff_scheduler",
+    "BaseAgent": ".base_agent",
+    "BaseEvaluator": ".base_evaluator",
+    "BaseOptimizer": ".base_optimizer",
+    "BasePipeline": ".base_pipeline",
+    "BatchPipeline": ".pipelines.batch",
+    "CheckpointRegistry": ".checkpoints.registry",
+    "EpisodeData": ".types",
+    "EpisodeRecord": ".types",
+    "EvalMetrics": ".types",
+    "EvaluationPipeline": ".pipelines.evaluation",
+    "FixedOptimizer": ".tuners.fixed",
+    "HyperparamSet": ".types",
+    "LoopCallback": ".loop_callback",
+    "LoopController": ".loop.loop_controller",
+    "LoopState": ".types",
+    "MeanReturnEvaluator": ".evaluators.mean_return",
+    "ObsNormalizer": ".normalizers",
+    "Optimizer": ".optimizer",
+    "OptixError": ".errors",
+    "PolicySnapshot": ".types",
+    "ProgressCallback": ".callbacks.progress",
+    "RLOptimizer": ".rl_optimizer",
+    "RewardNormalizer": ".normalizers",
+    "RunningMeanStd": ".normalizers",
+    "SPSAOptimizer": ".tuners.spsa",
+    "TrainConfig": ".config",
+    "VectorBatchPipeline": ".pipelines.vector",
+    "apply_overrides": ".config",
+    "build_agent_from_config": ".config",
+    "compute_gae": ".rl.returns",
+    "config_to_dict": ".config",
+    "generalized_advantage_estimation": ".rl.returns",
+    "load_config": ".config",
+    "make_agent": ".factory",
+    "make_minibatches": ".rl.batching",
+    "optimal_window_size": ".window_size",
+    "register_plugin": ".plugins.registry",
+    "resolve_agent": ".factory",
+}
+
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll]
