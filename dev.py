@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import hashlib
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -31,6 +30,7 @@ OLDEST = (3, 11)
 PACKAGES = ("core", "torch", "tf", "jax", "neuroevo", "distributed")
 SUITES = {**{name: f"packages/optix-{name}/tests" for name in PACKAGES}, "cross": "tests"}
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+STAMP = "optix-setup"  # inside an environment: the fingerprint of what it was made from, once it is complete
 NO_TESTS = 5  # pytest's exit status when it collected nothing
 
 
@@ -74,10 +74,10 @@ def fingerprint(venv: Path, inputs: list[Path]) -> str:
 def is_set_up(venv: Path, wanted: str) -> bool:
     """Was this environment set up to the end, from the same inputs, and is its interpreter still there?"""
     try:
-        stamp = json.loads((venv / "optix-setup.json").read_text(encoding="utf-8"))
+        stamp = (venv / STAMP).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
-    return stamp.get("inputs") == wanted and venv_python(venv).exists()
+    return stamp == wanted and venv_python(venv).exists()
 
 
 def is_reusable(venv: Path) -> bool:
@@ -126,20 +126,19 @@ def create(venv: Path) -> None:
             )
         say(f"{venv.name} was made elsewhere or by another Python; making it anew")
         shutil.rmtree(venv)
-    # Debian's python3 comes without ensurepip; pip can then be driven from outside
-    bare = [] if importlib.util.find_spec("ensurepip") else ["--without-pip"]
-    done = subprocess.run(
-        [sys.executable, "-m", "venv", *bare, str(venv)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "venv", "--without-pip", str(venv)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"could not make {venv}: {(done.stderr or done.stdout).strip()}")
 
 
 def pip_command(venv: Path) -> list[str]:
     """Pip for that environment; isolated from PYTHONPATH, which would make pip think that things are installed."""
-    inside = [str(venv_python(venv)), "-I", "-m", "pip"]
-    if subprocess.run([*inside, "--version"], capture_output=True, check=False).returncode == 0:
-        return inside
+    inside = [str(venv_python(venv)), "-I", "-m"]
+    for prepare in ([*inside, "pip", "--version"], [*inside, "ensurepip"]):
+        if subprocess.run(prepare, capture_output=True, check=False).returncode == 0:
+            return [*inside, "pip"]
+    # Debian's python3 comes without ensurepip; its pip can work on another environment from outside
     if importlib.util.find_spec("pip") is None:
         raise Failed(
             "this Python has neither ensurepip nor pip; install them (Debian: apt install python3-venv)"
@@ -171,7 +170,7 @@ def set_up(venv: Path, inputs: list[Path], steps: list[list[str]], what: str) ->
     with lock(venv.name.lstrip(".")) as held:
         if is_set_up(venv, wanted):  # another process did it while we waited
             return venv_python(venv)
-        stamp = venv / "optix-setup.json"
+        stamp = venv / STAMP
         stamp.unlink(missing_ok=True)  # from here to the end the environment is in no known state
         start = time.monotonic()
         say(f"setting up {venv.name} ({what}); this is skipped next time")
@@ -179,7 +178,7 @@ def set_up(venv: Path, inputs: list[Path], steps: list[list[str]], what: str) ->
             create(venv)
         install(venv, steps, held)
         half = stamp.with_suffix(".part")
-        half.write_text(json.dumps({"inputs": wanted}), encoding="utf-8")
+        half.write_text(wanted, encoding="utf-8")
         half.replace(stamp)
         say(f"set up in {time.monotonic() - start:.0f} s")
     return venv_python(venv)
