@@ -135,7 +135,7 @@ def create(venv: Path) -> None:
 def pip_command(venv: Path) -> list[str]:
     """Pip for that environment; isolated from PYTHONPATH, which would make pip think that things are installed."""
     inside = [str(venv_python(venv)), "-I", "-m"]
-    for prepare in ([*inside, "pip", "--version"], [*inside, "ensurepip"]):
+    for prepare in ([*inside, "pip", "--version"], [*inside, "ensurepip", "--default-pip"]):
         if subprocess.run(prepare, capture_output=True, check=False).returncode == 0:
             return [*inside, "pip"]
     # Debian's python3 comes without ensurepip; its pip can work on another environment from outside
