@@ -65,7 +65,10 @@ def fingerprint(venv: Path, inputs: list[Path]) -> str:
     The place counts because editable installs and console scripts hold absolute paths.
     """
     digest = hashlib.sha256()
-    digest.update(f"{venv} {platform.python_implementation()} {sys.version} {platform.machine()}".encode())
+    python = (
+        f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]} {platform.machine()}"
+    )
+    digest.update(f"{venv} {python}".encode())
     for path in sorted(inputs):
         digest.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
