@@ -146,6 +146,28 @@ class ActionProbabilities(Protocol):
 
 
 @runtime_checkable
+class ActingState(Protocol):
+    """Agents that say cheaply what acting changes (generator, recurrent memory), so that evaluation can put it back."""
+
+    def acting_state(self) -> dict[str, Any]:
+        """A copy of everything that ``act`` and ``act_batch`` change."""
+        ...
+
+    def load_acting_state(self, state: Mapping[str, Any]) -> None:
+        """Put it back."""
+        ...
+
+
+@runtime_checkable
+class DivergenceRecovery(Protocol):
+    """Agents that know how to train more carefully after an update produced non-finite numbers."""
+
+    def on_divergence(self) -> Mapping[str, Any]:
+        """Called once earlier weights are restored; returns the hyperparameters it changed (for example a halved learning rate)."""
+        ...
+
+
+@runtime_checkable
 class CompanionCallbacks(Protocol):
     """Agents that bring callbacks of their own into the loop (for example topology control)."""
 
