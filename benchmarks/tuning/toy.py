@@ -1,0 +1,159 @@
+"""Does online tuning beat its controls? A toy in which the truth is known, as a gate.
+
+Progress V in [0, 1] follows ``V <- V + rate(theta) (1 - V)``, where the rate peaks at an optimum that lies 0.6 away
+from the start, so that training starts 18 times too slow. A window's score is V plus noise of standard deviation s.
+Every arm of the experiment gets the same 200 windows, branches and discarded work included. Paired episodes correlate
+with 0.9.
+
+Gates: branched SPSA reaches at least 0.9 at s = 0.03; the plain two-probe form is at least as good as a random walk at
+s = 0.01; the sham, which probes in the same way and never commits, stays at or below 0.5.
+
+Usage: ``python benchmarks/tuning/toy.py [runs]``; exit status 1 if a gate fails.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+
+from optix_core.tuners import SPSAOptimizer
+from optix_core.types import EvalMetrics, HyperparamSet
+
+WINDOWS, DIMENSIONS, START, SLOWER = 200, 2, 0.6, 18.0
+EPISODES, PAIRING = 10, 0.9
+WIDTH = START**2 / (2 * math.log(SLOWER))
+PEAK_RATE = SLOWER * (1 - (1 - 0.4) ** (1 / WINDOWS))  # a fixed bad start ends at 0.4
+BOUNDS = {f"x{i}": (-0.2, 1.2) for i in range(DIMENSIONS)}  # wide enough that the start is always inside
+OPTIMUM = 0.5
+
+
+class Task:
+    """The learner of the toy and its measurement noise."""
+
+    def __init__(self, noise: float, rng: np.random.Generator) -> None:
+        direction = rng.normal(size=DIMENSIONS)
+        start = OPTIMUM + START * direction / np.linalg.norm(direction)
+        self.start = {f"x{i}": float(v) for i, v in enumerate(start)}
+        self.noise, self.rng, self.progress, self.left = noise, rng, 0.0, WINDOWS
+
+    def train(self, progress: float, params: dict[str, float], windows: int = 1) -> float:
+        distance = sum((params[name] - OPTIMUM) ** 2 for name in BOUNDS)
+        for _ in range(windows):
+            progress += PEAK_RATE * math.exp(-distance / (2 * WIDTH)) * (1 - progress)
+        self.left -= windows
+        return progress
+
+    def evaluate(self, *policies: float) -> list[tuple[float, ...]]:
+        """Returns of the same episodes for each policy; the mean of each has standard deviation ``noise``."""
+        shared = self.rng.normal(size=EPISODES)
+        return [
+            tuple(
+                p
+                + self.noise
+                * math.sqrt(EPISODES)
+                * (math.sqrt(PAIRING) * shared + math.sqrt(1 - PAIRING) * self.rng.normal(size=EPISODES))
+            )
+            for p in policies
+        ]
+
+
+def metrics(returns: tuple[float, ...], index: int) -> EvalMetrics:
+    return EvalMetrics(float(np.mean(returns)), {}, index, 0.0, returns)
+
+
+def fixed(task: Task, _seed: int) -> float:
+    return task.train(0.0, task.start, WINDOWS)
+
+
+def random_walk(task: Task, _seed: int) -> float:
+    """Steps of the size and rhythm of the two-probe form, in random directions."""
+    params, progress = dict(task.start), 0.0
+    while task.left:
+        progress = task.train(progress, params)
+        if task.left % 4 == 0:
+            for name, (low, high) in BOUNDS.items():
+                step = 0.1 * (high - low) * task.rng.choice((-1, 1))
+                params[name] = float(np.clip(params[name] + step, low, high))
+    return progress
+
+
+def two_probe(task: Task, seed: int, *, commit: bool = True) -> float:
+    tuner = SPSAOptimizer(BOUNDS, seed=seed, mode="two_probe")
+    params, progress, history = dict(task.start), 0.0, []
+    while task.left:
+        progress = task.train(progress, params)
+        history.append(metrics(task.evaluate(progress)[0], len(history)))
+        params = tuner.suggest(HyperparamSet(params), history).params
+        if not commit and not tuner.is_probing:
+            params = dict(task.start)
+    return progress
+
+
+def sham(task: Task, seed: int) -> float:
+    return two_probe(task, seed, commit=False)
+
+
+def branched(task: Task, seed: int, *, commit: bool = True, **options: int) -> float:
+    tuner = SPSAOptimizer(BOUNDS, seed=seed, **options)
+    params, progress, history = dict(task.start), 0.0, []
+    while task.left:
+        progress = task.train(progress, params)
+        history.append(metrics(task.evaluate(progress)[0], len(history)))
+        trial = tuner.propose(HyperparamSet(params), history)
+        if trial is None or trial.windows * len(trial.arms) > task.left:
+            continue
+        arms = [task.train(progress, arm, trial.windows) for arm in trial.arms]
+        verdict = tuner.conclude(trial, task.evaluate(*arms), paired=True)
+        progress = progress if verdict.keep_arm is None else arms[verdict.keep_arm]
+        params = verdict.params if commit else params
+    return progress
+
+
+def selection_only(task: Task, seed: int) -> float:
+    return branched(task, seed, commit=False)
+
+
+def branched_long(task: Task, seed: int) -> float:
+    return branched(task, seed, windows_per_arm=4)
+
+
+ARMS = (fixed, sham, random_walk, two_probe, selection_only, branched, branched_long)
+NOISES = (0.01, 0.03, 0.08)
+
+
+def table(runs: int) -> dict[tuple[str, float], tuple[float, float]]:
+    """Mean and standard error of the final progress per arm and noise."""
+    found = {}
+    for arm in ARMS:
+        for noise in NOISES:
+            finals = [arm(Task(noise, np.random.default_rng([7, i])), i) for i in range(runs)]
+            found[arm.__name__, noise] = (float(np.mean(finals)), float(np.std(finals) / math.sqrt(runs)))
+    return found
+
+
+def gates(found: dict[tuple[str, float], tuple[float, float]]) -> dict[str, bool]:
+    mean = {key: value[0] for key, value in found.items()}
+    return {
+        "branched >= 0.9 at s = 0.03": mean["branched", 0.03] >= 0.9,
+        "two_probe >= random_walk at s = 0.01": mean["two_probe", 0.01] >= mean["random_walk", 0.01],
+        "sham <= 0.5": max(mean["sham", s] for s in NOISES) <= 0.5,
+    }
+
+
+def main(runs: int = 100) -> int:
+    found = table(runs)
+    print(f"final progress, mean ± standard error of {runs} runs of {WINDOWS} windows")
+    print(f"{'':16}" + "".join(f"s = {s:<14}" for s in NOISES))
+    for arm in ARMS:
+        cells = (found[arm.__name__, s] for s in NOISES)
+        print(f"{arm.__name__:16}" + "".join(f"{m:.3f} ± {e:.3f}     " for m, e in cells))
+    verdicts = gates(found)
+    for name, passed in verdicts.items():
+        print(f"{'pass' if passed else 'FAIL'}  {name}")
+    return 0 if all(verdicts.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))
