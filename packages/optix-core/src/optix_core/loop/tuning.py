@@ -1,0 +1,204 @@
+"""Carrying out what tuners propose, and the probe that precedes a verdict of convergence."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from optix_core.base_optimizer import BranchingTuner
+from optix_core.loop.branching import Experiment, can_branch, continue_from, run_experiment
+from optix_core.loop.records import ProbeReport
+from optix_core.state import Stateful
+from optix_core.stats.comparison import mean_difference_interval
+from optix_core.types import HyperparamSet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optix_core.base_optimizer import BaseOptimizer
+    from optix_core.loop.loop_controller import LoopController
+    from optix_core.loop.records import Decision
+    from optix_core.state import State
+
+
+@runtime_checkable
+class KickingTuner(Protocol):
+    """Tuners that can propose one large exploratory move."""
+
+    def kick(self, current_hyperparams: HyperparamSet, exploration: Mapping[str, int]) -> dict[str, Any] | None:
+        """Hyperparameters far from the present ones; ``exploration`` names those whose increase (+1) or decrease (-1) explores more."""
+        ...
+
+
+_NOTHING_FOUND = ProbeReport(gain=math.nan, gain_lower=math.nan, n=0)
+
+
+class TuningDriver:
+    """The loop's side of tuning: calls the tuner, runs its experiments, puts values in force and reports what happened."""
+
+    def __init__(self, loop: LoopController, tuner: BaseOptimizer | None, *, probe_windows: int) -> None:
+        self._loop = loop
+        self._tuner = tuner
+        self._probe_windows = probe_windows
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether the values in force are an experiment of the tuner."""
+        return self._tuner is not None and self._tuner.is_probing
+
+    def on_plateau(self) -> None:
+        """Tell the tuner that scores stopped improving."""
+        if self._tuner is not None:
+            self._tuner.on_plateau(list(self._loop.history))
+
+    def on_improvement(self) -> None:
+        """Tell the tuner of a confirmed improvement."""
+        if self._tuner is not None and self._loop.history:
+            self._tuner.on_improvement(self._loop.history[-1])
+
+    def on_rollback(self) -> None:
+        """Tell the tuner that earlier weights and values are back."""
+        if self._tuner is not None:
+            self._tuner.on_rollback()
+
+    def tune(self) -> None:
+        """Let the tuner change hyperparameters: by an experiment with branches if it proposes one, else directly."""
+        if self._tuner is None:
+            return
+        loop, tuner = self._loop, self._tuner
+        before = loop.agent.get_hyperparams()
+        if isinstance(tuner, BranchingTuner) and can_branch(loop.agent, loop.validator):
+            self._trial(tuner, before)
+        else:
+            suggested = tuner.suggest(before.copy(), list(loop.history))
+            if suggested.params != before.params:
+                loop.agent.set_hyperparams(suggested)
+                self._announce(before.params, wanted=suggested.params)
+
+    def _trial(self, tuner: BranchingTuner, before: HyperparamSet) -> None:
+        loop = self._loop
+        trial = tuner.propose(before.copy(), list(loop.history))
+        if trial is None:
+            return
+        if not loop.trainer.affords(len(trial.arms) * trial.windows):
+            loop.log("trial_skipped", reason="the budget does not cover every arm", label=trial.label)
+            return
+        experiment = self._run(trial.arms, trial.windows, with_reference=False)
+        assert loop.validator is not None
+        returns = [list(branch.returns) for branch in experiment.branches]
+        verdict = tuner.conclude(trial, returns, paired=loop.validator.paired)
+        kept = None if verdict.keep_arm is None else experiment.branches[verdict.keep_arm]
+        state = experiment.origin if kept is None or kept.state is None else kept.state
+        continue_from(loop.agent, state, {**experiment.origin_params, **verdict.params})
+        loop.log(
+            "trial",
+            label=trial.label,
+            arms=[dict(arm) for arm in trial.arms],
+            scores=[None if b.metrics is None else b.metrics.primary_score for b in experiment.branches],
+            kept_arm=verdict.keep_arm,
+            committed=verdict.committed,
+            windows=trial.windows,
+            details={**trial.details, **verdict.details},
+        )
+        self._announce(before.params, wanted={**experiment.origin_params, **verdict.params})
+
+    def _announce(self, before: Mapping[str, Any], *, wanted: Mapping[str, Any]) -> None:
+        """Report a change of hyperparameters as the agent really took it."""
+        after = self._loop.agent.get_hyperparams().params
+        changed = {k: (before.get(k), v) for k, v in after.items() if before.get(k) != v}
+        refused = {k: (v, after.get(k)) for k, v in wanted.items() if before.get(k) != v and after.get(k) == before.get(k)}
+        if changed or refused:
+            self._loop.log(
+                "tuned",
+                changed={k: list(v) for k, v in changed.items()},
+                not_taken={k: list(v) for k, v in refused.items()},
+            )
+        if changed:
+            self._loop.callbacks.fire("on_hyperparam_update", dict(before), dict(after))
+
+    def probe(self) -> Decision:
+        """Before convergence is declared: does more training, or training that explores more, still gain anything?
+
+        Branches from the present state: one that goes on unchanged and one with a large exploratory
+        move (if the tuner offers one), each compared with the present policy on the same episodes.
+        """
+        loop = self._loop
+        arms = self._probe_arms()
+        experiment = None if isinstance(arms, str) else self._run(arms, self._probe_windows, with_reference=True)
+        report, arm = (_NOTHING_FOUND, None) if experiment is None else self._judge(experiment)
+        decision = loop.scheduler.step_probe(report)
+        if experiment is not None:
+            branch = None if arm is None else experiment.branches[arm]
+            if branch is not None and branch.state is not None and report.gain_lower > 0:
+                continue_from(loop.agent, branch.state, branch.params)
+            else:
+                continue_from(loop.agent, experiment.origin, experiment.origin_params)
+        loop.log(
+            "probe",
+            gain=report.gain,
+            gain_lower=report.gain_lower,
+            episodes=report.n,
+            arm=arm,
+            windows=self._probe_windows,
+            skipped=arms if isinstance(arms, str) else None,
+            arms=[] if experiment is None else [b.params for b in experiment.branches],
+        )
+        return decision
+
+    def _probe_arms(self) -> list[dict[str, Any]] | str:
+        """The branches to try, or the reason why there can be none."""
+        loop = self._loop
+        if not can_branch(loop.agent, loop.validator):
+            return "a probe needs a validation pipeline and an agent with state_dict"
+        arms: list[dict[str, Any]] = [{}]
+        current = loop.agent.get_hyperparams()
+        if isinstance(self._tuner, KickingTuner):
+            kicked = self._tuner.kick(current.copy(), type(loop.agent).default_exploration_params)
+            if kicked is not None:
+                arms.append(kicked)
+        if not loop.trainer.affords(len(arms) * self._probe_windows):
+            return "the budget does not cover every arm"
+        return arms
+
+    def _judge(self, experiment: Experiment) -> tuple[ProbeReport, int | None]:
+        """The arm whose gain over the reference is best assured; confidence is shared among the arms (Bonferroni)."""
+        assert experiment.reference is not None
+        assert self._loop.validator is not None
+        base = experiment.reference.episode_returns
+        confidence = 1.0 - 0.05 / len(experiment.branches)
+        best: tuple[ProbeReport, int | None] = _NOTHING_FOUND, None
+        for number, branch in enumerate(experiment.branches):
+            if len(branch.returns) < 2 or len(base) < 2:
+                continue
+            interval = mean_difference_interval(
+                branch.returns, base, paired=self._loop.validator.paired, confidence=confidence
+            )
+            if best[1] is None or interval.low > best[0].gain_lower:
+                best = ProbeReport(gain=interval.mean, gain_lower=interval.low, n=len(branch.returns)), number
+        return best
+
+    def _run(
+        self, arms: Sequence[Mapping[str, Any]], windows: int, *, with_reference: bool
+    ) -> Experiment:
+        loop = self._loop
+        assert loop.validator is not None
+        return run_experiment(
+            loop.agent,
+            loop.trainer,
+            loop.validator,
+            arms,
+            windows,
+            with_reference=with_reference,
+            on_window=loop.observe_window,
+            stop_requested=lambda: loop.stop_requested,
+        )
+
+    def state_dict(self) -> State:
+        """The tuner's state, if it has one."""
+        return {"tuner": self._tuner.state_dict()} if isinstance(self._tuner, Stateful) else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue the tuner."""
+        if isinstance(self._tuner, Stateful) and "tuner" in state:
+            self._tuner.load_state_dict(state["tuner"])
+
