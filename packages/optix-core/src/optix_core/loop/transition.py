@@ -1,0 +1,376 @@
+"""The whole state machine of the loop, as pure functions.
+
+ACTIVE -> COOLING (no improvement for a while) -> a probe -> DORMANT -> stop, or WATCHDOG; a confirmed drop leads back to ACTIVE
+with the best policy. :data:`TRANSITIONS` is the table that is used here and that the documentation is generated from.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from optix_core.loop.evidence import examine, examine_drop
+from optix_core.loop.records import (
+    Action,
+    Decision,
+    LoopConfig,
+    LoopSnapshot,
+    ProbeReport,
+    Verdict,
+    WindowReport,
+)
+from optix_core.loop.stop_reason import StopReason
+from optix_core.types import LoopState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+A, C, D, W = LoopState.ACTIVE, LoopState.COOLING, LoopState.DORMANT, LoopState.WATCHDOG
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the transition table."""
+
+    sources: tuple[LoopState, ...]
+    target: LoopState
+    when: str
+
+
+TRANSITIONS: Mapping[str, Rule] = {
+    "improved": Rule((C, D, W), A, "the score rises by the one-sided t-test, or the gain to be expected is large again"),
+    "plateau": Rule((A,), C, "`plateau_threshold` evaluations in a row without improvement"),
+    "converged": Rule((A, C), D, "the upper bound of the gain stayed below `delta` for `convergence_patience` evaluations, and no probe found a gain"),
+    "watch": Rule((D,), W, "`keep_watching` is set: the run goes on under observation"),
+    "probe_gain": Rule((A, C), A, "the probe's gain is confirmed: its lower bound is above zero"),
+    "degraded": Rule((C, D, W), A, "`min_consecutive_degradations` evaluations lie below the best level beyond the noise"),
+    "diverged": Rule((C, D, W), A, "training produced numbers that are not finite; the best policy is restored"),
+    "restart": Rule((C, D, W), A, "a callback or a new variant asked for more training"),
+}
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A decision in the making."""
+
+    snapshot: LoopSnapshot
+    verdict: Verdict | None = None
+    actions: set[Action] = field(default_factory=set[Action])
+    stop: StopReason | None = None
+    transitions: list[tuple[LoopState, LoopState, str]] = field(default_factory=list[tuple[LoopState, LoopState, str]])
+    numbers: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
+    events: list[str] = field(default_factory=list[str])
+
+    def move(self, name: str) -> None:
+        """Apply the rule ``name`` of the table if it starts in the current state."""
+        rule = TRANSITIONS[name]
+        old = self.snapshot.state
+        if old in rule.sources and old is not rule.target:
+            self.transitions.append((old, rule.target, name))
+            self.snapshot = replace(self.snapshot, state=rule.target)
+
+    def decision(self) -> Decision:
+        if self.stop is not None:
+            self.actions.add(Action.STOP)
+            self.actions -= {Action.TUNE, Action.PROBE}
+        return Decision(
+            snapshot=self.snapshot,
+            verdict=self.verdict,
+            actions=tuple(action for action in Action if action in self.actions),
+            stop=self.stop,
+            transitions=tuple(self.transitions),
+            numbers=self.numbers,
+            events=tuple(self.events),
+        )
+
+
+def decide(snapshot: LoopSnapshot, report: WindowReport, config: LoopConfig) -> Decision:
+    """What follows from one window. Pure: same arguments, same decision; nothing is changed in place."""
+    draft = _Draft(snapshot)
+    numbers = draft.numbers
+    numbers["window"] = None
+    score = report.score
+    if report.diverged or (score is not None and not math.isfinite(score)):
+        _failed(draft, report, config)
+    elif score is None:
+        draft.verdict = Verdict.NO_SCORE
+        _judge_best(draft, report, config)
+    else:
+        _judge_best(draft, report, config)
+        _scored(draft, report, config, score)
+    _tune(draft, report, config)
+    _limits(draft, report)
+    state = draft.snapshot
+    numbers |= {
+        "score": score,
+        "best": state.best,
+        "level": state.level,
+        "score_se": report.score_se,
+        "evaluations": state.evaluations,
+        "non_improvements": state.consecutive_non_improvements,
+        "converged_streak": state.converged_streak,
+        "failed_streak": state.failed_streak,
+        "cooldown": state.cooldown,
+        "interval": state.interval,
+        "rollbacks": state.rollbacks,
+    }
+    return draft.decision()
+
+
+def _failed(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
+    """No finite number: not evidence about the score, but about the run."""
+    draft.verdict = Verdict.FAILED
+    before = draft.snapshot
+    streak = before.failed_streak + 1
+    draft.snapshot = replace(before, failed_streak=streak)
+    if streak >= config.max_failures:
+        draft.stop = StopReason.DIVERGED
+    elif report.can_roll_back and (report.diverged or streak >= config.min_consecutive_degradations):
+        draft.events.append("failed_rollback")
+        _roll_back(draft, config, dropped=0)
+        draft.move("diverged")
+
+
+def _judge_best(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
+    """The best is a running maximum: NaN never wins, ties never win, nothing ever lowers it."""
+    judged = report.score if report.checkpoint_score is None else report.checkpoint_score
+    if judged is None or not math.isfinite(judged):
+        return
+    before = draft.snapshot
+    if before.best is None or judged - before.best > config.improvement_margin:
+        draft.actions.add(Action.SAVE_BEST)
+        draft.snapshot = replace(before, best=judged, best_window=report.window, fruitless_rollbacks=0)
+    if config.target_score is not None:
+        streak = draft.snapshot.target_streak + 1 if judged >= config.target_score else 0
+        draft.snapshot = replace(draft.snapshot, target_streak=streak)
+        draft.numbers |= {"target": config.target_score, "target_streak": streak}
+        if streak >= config.convergence_patience:
+            draft.stop = StopReason.TARGET_REACHED
+
+
+def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: float) -> None:
+    """A finite score: push it, look for a drop, then for a rise and for convergence."""
+    draft.snapshot = push_score(draft.snapshot, score, config)
+    if not report.probing and draft.snapshot.cooldown == 0:
+        drop = examine_drop(draft.snapshot, config)
+        draft.numbers |= drop.numbers
+        if drop.degraded:
+            _degraded(draft, report, config)
+            return
+    before = draft.snapshot
+    evidence = examine(before, config)
+    draft.numbers |= evidence.numbers
+    gap_holds = _gap_holds(before, report, config)
+    streak = before.converged_streak + 1 if evidence.equivalent and gap_holds else 0
+    if evidence.rising:
+        draft.verdict = Verdict.IMPROVED
+        draft.snapshot = replace(
+            before,
+            consecutive_non_improvements=0,
+            interval=config.base_interval,
+            converged_streak=streak,
+            cooldown=max(0, before.cooldown - 1),
+        )
+        draft.move("improved")
+        return
+    draft.verdict = Verdict.STEADY
+    draft.snapshot = replace(
+        before,
+        consecutive_non_improvements=before.consecutive_non_improvements + 1,
+        interval=min(int(before.interval * config.backoff_factor), config.max_interval_episodes),
+        converged_streak=streak,
+        cooldown=max(0, before.cooldown - 1),
+    )
+    if draft.snapshot.consecutive_non_improvements >= config.plateau_threshold:
+        draft.move("plateau")
+    _converge(draft, config)
+
+
+def _converge(draft: _Draft, config: LoopConfig) -> None:
+    state = draft.snapshot
+    enough = state.evaluations >= config.min_episodes_before_dormant
+    if state.state is LoopState.WATCHDOG or state.converged_streak < config.convergence_patience or not enough:
+        return
+    if state.state is LoopState.ACTIVE:
+        return
+    if config.probe and state.state is LoopState.COOLING:
+        draft.actions.add(Action.PROBE)
+        draft.snapshot = replace(state, probe_pending=True)
+        return
+    _dormant(draft, config, StopReason.CONVERGED)
+
+
+def _dormant(draft: _Draft, config: LoopConfig, reason: StopReason) -> None:
+    draft.move("converged")
+    if config.keep_watching:
+        draft.move("watch")
+    else:
+        draft.stop = reason
+
+
+def _gap_holds(snapshot: LoopSnapshot, report: WindowReport, config: LoopConfig) -> bool:
+    """Whether the recent scores are near enough to the best level to end there."""
+    if snapshot.level is None or not report.can_roll_back:
+        return True
+    recent = snapshot.scores[-config.score_window :]
+    anchor = recent[-1]
+    mean = math.fsum(s - anchor for s in recent) / len(recent)
+    return (snapshot.level - anchor) - mean <= config.gap_threshold * snapshot.rise + 2.0 * _spread(recent)
+
+
+def _spread(values: tuple[float, ...]) -> float:
+    anchor = values[-1]
+    mean = math.fsum(v - anchor for v in values) / len(values)
+    return math.sqrt(math.fsum((v - anchor - mean) ** 2 for v in values) / len(values))
+
+
+def _degraded(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
+    draft.verdict = Verdict.DEGRADED
+    before = draft.snapshot
+    draft.snapshot = replace(before, degradations=before.degradations + 1)
+    accept = before.fruitless_rollbacks >= config.max_rollbacks
+    if report.can_roll_back and not accept:
+        _roll_back(draft, config, dropped=config.min_consecutive_degradations)
+    else:
+        # nothing to go back to, or going back did not help: what is now is the reference from here on
+        draft.events.append("level_accepted")
+        draft.snapshot = replace(
+            _calm(draft.snapshot, config),
+            scores=before.scores[-config.min_consecutive_degradations :],
+            level=None,
+        )
+    draft.move("degraded")
+
+
+def _roll_back(draft: _Draft, config: LoopConfig, dropped: int) -> None:
+    """Ask for the best policy, and forget the scores of the one that is given up."""
+    before = draft.snapshot
+    draft.actions.add(Action.ROLL_BACK)
+    draft.snapshot = replace(
+        _calm(before, config),
+        scores=before.scores[: len(before.scores) - dropped],
+        rollbacks=before.rollbacks + 1,
+        fruitless_rollbacks=before.fruitless_rollbacks + 1,
+        cooldown=config.rollback_cooldown,
+    )
+
+
+def _calm(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
+    """Counters as at the start; what was learnt about the scores stays."""
+    return replace(
+        snapshot,
+        consecutive_non_improvements=0,
+        converged_streak=0,
+        constant_run=0,
+        cooldown=config.rollback_cooldown,
+        interval=config.base_interval,
+        probe_pending=False,
+    )
+
+
+def _tune(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
+    """Pace the tuner: every ``interval`` windows, never on a failed or unscored window, never in a rollback's cool-down."""
+    state = draft.snapshot
+    if draft.verdict not in {Verdict.IMPROVED, Verdict.STEADY} or state.cooldown > 0 or Action.PROBE in draft.actions:
+        return
+    if state.state in {LoopState.DORMANT, LoopState.WATCHDOG}:
+        return
+    if state.last_tune is None or report.window - state.last_tune >= state.interval:
+        draft.actions.add(Action.TUNE)
+        draft.snapshot = replace(state, last_tune=report.window)
+
+
+def _limits(draft: _Draft, report: WindowReport) -> None:
+    """Requests and budgets; an error or a verdict of the statistics is the more telling reason and stays."""
+    draft.numbers |= {
+        "steps": report.steps,
+        "windows": report.windows,
+        "episodes": report.episodes,
+        "elapsed": report.elapsed,
+        "max_steps": report.max_steps,
+        "max_windows": report.max_windows,
+        "max_seconds": report.max_seconds,
+    }
+    if draft.stop is not None:
+        return
+    if report.stop_requested:
+        draft.stop = StopReason.REQUESTED
+    elif report.max_steps is not None and report.steps >= report.max_steps:
+        draft.stop = StopReason.MAX_STEPS
+    elif report.max_windows is not None and report.windows >= report.max_windows:
+        draft.stop = StopReason.MAX_WINDOWS
+    elif report.max_seconds is not None and report.elapsed >= report.max_seconds:
+        draft.stop = StopReason.MAX_SECONDS
+
+
+def push_score(snapshot: LoopSnapshot, score: float, config: LoopConfig) -> LoopSnapshot:
+    """Remember one finite score; the only place where the history grows."""
+    scores = (*snapshot.scores[-(config.max_history - 1) :], score)
+    width = 2 * config.score_smoothing + 1
+    low, rise = snapshot.low, snapshot.rise
+    if len(scores) >= width:
+        median = sorted(scores[-width:])[config.score_smoothing]
+        low = median if low is None else min(low, median)
+        rise = max(rise, median - low)
+    level = snapshot.level
+    w, k = config.score_window, config.min_consecutive_degradations
+    if len(scores) >= w + k:
+        # lags by k, so that a drop under way does not blur what it is measured against
+        block = scores[-w - k : -k]
+        # a median is one of the scores, so that differences to it are exact whatever the task's zero
+        median = sorted(block)[(w - 1) // 2]
+        level = median if level is None else max(level, median)
+    same = bool(snapshot.scores) and snapshot.scores[-1] == score
+    return replace(
+        snapshot,
+        scores=scores,
+        evaluations=snapshot.evaluations + 1,
+        top=score if snapshot.top is None else max(snapshot.top, score),
+        low=low,
+        rise=rise,
+        level=level,
+        constant_run=snapshot.constant_run + 1 if same else 1,
+        failed_streak=0,
+    )
+
+
+def decide_probe(snapshot: LoopSnapshot, report: ProbeReport, config: LoopConfig) -> Decision:
+    """What follows from a probe: back to ACTIVE if its gain is confirmed, else DORMANT (and stop, or WATCHDOG)."""
+    confirmed = math.isfinite(report.gain_lower) and report.gain_lower > 0.0 and report.gain > 0.0
+    draft = _Draft(replace(snapshot, probe_pending=False, probes=snapshot.probes + 1))
+    evidence = examine(snapshot, config) if snapshot.scores else None
+    if evidence is not None:
+        draft.numbers |= evidence.numbers
+    draft.numbers |= {
+        "probe_gain": report.gain,
+        "probe_gain_lower": report.gain_lower,
+        "probe_n": float(report.n),
+        "converged_streak": snapshot.converged_streak,
+        "best": snapshot.best,
+    }
+    if confirmed:
+        draft.events.append("probe_gain")
+        draft.snapshot = replace(_calm(draft.snapshot, config), cooldown=snapshot.cooldown)
+        draft.move("probe_gain")
+    else:
+        draft.events.append("probe_no_gain")
+        _dormant(draft, config, StopReason.CONVERGED_AFTER_PROBE)
+    return draft.decision()
+
+
+def restart(snapshot: LoopSnapshot, config: LoopConfig) -> Decision:
+    """Go on after DORMANT because somebody asked for it: counters and history are cleared, best and observed range stay."""
+    draft = _Draft(replace(_calm(snapshot, config), scores=(), cooldown=0))
+    draft.events.append("restart")
+    draft.move("restart")
+    return draft.decision()
+
+
+def transition_table() -> str:
+    """The table above as Markdown, for the documentation."""
+    rows = ["| rule | from | to | when |", "|---|---|---|---|"]
+    for name, rule in TRANSITIONS.items():
+        sources = ", ".join(state.name for state in rule.sources)
+        rows.append(f"| {name} | {sources} | {rule.target.name} | {rule.when} |")
+    return "\n".join(rows)

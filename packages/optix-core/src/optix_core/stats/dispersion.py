@@ -1,0 +1,28 @@
+"""Spread of score sequences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from optix_core.stats.slope import fit_suffixes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def detrended_sd(values: Sequence[float]) -> float:
+    """Standard deviation around the least-squares line, with autocorrelation-corrected degrees of freedom; 0 for fewer than 3 values."""
+    if len(values) < 3:
+        return 0.0
+    return float(fit_suffixes(values, np.array([len(values)])).residual_sd[0])
+
+
+def largest_rise(values: Sequence[float]) -> float:
+    """The largest difference of a value to any earlier one, at least 0: the range that was climbed, not the one fallen through."""
+    rise, low = 0.0, float("inf")
+    for value in values:
+        low = min(low, value)
+        rise = max(rise, value - low)
+    return rise
