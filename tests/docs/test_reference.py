@@ -1,0 +1,109 @@
+"""Do the tables in docs/ say what the code says? They are generated from it: run this file to write them anew.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from optix_core import errors
+from optix_core.loop.config import LoopConfig
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+TABLE = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end of table -->", re.DOTALL)
+CODE = re.compile(r"E-[A-Z][A-Z0-9-]+")
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    cells = [head, ("---",) * len(head), *rows]
+    return "".join(
+        "| " + " | ".join(c.replace("|", "\\|").replace("``", "`") for c in row) + " |\n" for row in cells
+    )
+
+
+def described(cls: type) -> dict[str, str]:
+    """The sentence of every documented field of a dataclass, from the class's docstring."""
+    text = inspect.getdoc(cls) or ""
+    entry = r"^ +(\w+): (.*?)(?=^ +\w+: |^\w|^\s*$|\Z)"
+    return {name: " ".join(said.split()) for name, said in re.findall(entry, text, re.MULTILINE | re.DOTALL)}
+
+
+def loop_parameters() -> str:
+    said = described(LoopConfig)
+    rows = ((f"`{f.name}`", f"`{f.default}`", said[f.name]) for f in dataclasses.fields(LoopConfig))
+    return table(("parameter", "default", "meaning"), rows)
+
+
+def raised_codes() -> dict[str, str]:
+    """Every code that is given to an error in the sources, and the name of what is called with it."""
+    found: dict[str, str] = {}
+    for path in sorted(ROOT.glob("packages/*/src/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                for keyword in node.keywords:
+                    value = keyword.value
+                    if (
+                        keyword.arg == "code"
+                        and isinstance(value, ast.Constant)
+                        and isinstance(value.value, str)
+                    ):
+                        raised = node.func.id if isinstance(node.func, ast.Name) else ""
+                        found.setdefault(value.value, raised)
+    return found
+
+
+def error_classes() -> Iterator[type[errors.OptixError]]:
+    for value in vars(errors).values():
+        if isinstance(value, type) and issubclass(value, errors.OptixError):
+            yield value
+
+
+def error_table() -> str:
+    rows = []
+    for cls in error_classes():
+        first = (inspect.getdoc(cls) or "").split("\n\n")[0]
+        rows.append((f"`{cls.default_code}`", f"`{cls.__name__}`", " ".join(first.split())))
+    return table(("code", "class", "meaning"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"loop_parameters": loop_parameters, "errors": error_table}
+
+
+def with_tables(text: str) -> str:
+    return TABLE.sub(lambda m: f"<!-- table: {m[1]} -->\n{TABLES[m[1]]()}<!-- end of table -->", text)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda p: p.name)
+def test_tables_are_what_the_code_says(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert with_tables(text) == text, f"write it anew: python {Path(__file__).relative_to(ROOT)}"
+
+
+def test_every_table_stands_somewhere() -> None:
+    used = [m[1] for page in DOCS.glob("*.md") for m in TABLE.finditer(page.read_text(encoding="utf-8"))]
+    assert sorted(used) == sorted(TABLES)
+
+
+def test_every_error_code_is_explained_and_every_explained_one_exists() -> None:
+    explained = set(CODE.findall((DOCS / "errors.md").read_text(encoding="utf-8")))
+    exist = {cls.default_code for cls in error_classes()} | set(raised_codes())
+    assert exist - explained == set(), "not explained"
+    assert explained - exist == set(), "explained, but never raised"
+
+
+if __name__ == "__main__":
+    for path in sorted(DOCS.glob("*.md")):
+        old = path.read_text(encoding="utf-8")
+        if (new := with_tables(old)) != old:
+            path.write_text(new, encoding="utf-8")
+            sys.stdout.write(f"wrote {path}\n")
