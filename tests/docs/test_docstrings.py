@@ -1,0 +1,31 @@
+"""Do the examples in docstrings give what they show?"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def modules_with_examples() -> list[str]:
+    found = []
+    for source in sorted(ROOT.glob("packages/*/src")):
+        for path in sorted(source.rglob("*.py")):
+            if ">>> " in path.read_text(encoding="utf-8"):
+                found.append(".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"))
+    return found
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples_in_docstrings_are_true(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_there_are_examples() -> None:
+    assert modules_with_examples()
