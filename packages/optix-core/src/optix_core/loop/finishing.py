@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from optix_core.loop.result import Confirmation
 from optix_core.loop.validation import CONFIRMATION_INDEX
-from optix_core.stats.comparison import mean_interval
+from optix_core.stats.comparison import MIN_EPISODES, mean_interval
 
 if TYPE_CHECKING:
     from optix_core.base_agent import BaseAgent
@@ -41,7 +41,7 @@ def confirm(
     for candidate in candidates:
         registry.load(agent, candidate.snapshot_id)
         metrics = validator.measure(CONFIRMATION_INDEX, episodes=episodes)
-        if len(metrics.episode_returns) < 2:
+        if len(metrics.episode_returns) < MIN_EPISODES:
             continue
         interval = mean_interval(metrics.episode_returns, confidence=0.95)
         if confirmed is None or interval.mean > confirmed.mean:

@@ -41,6 +41,11 @@ def t_quantile(probability: float, dof: ArrayLike) -> NDArray[np.float64]:
     return np.interp(np.reciprocal(np.asarray(dof, dtype=np.float64)), _INVERSE_DOF, _quantile_knots(probability))
 
 
+def exact_t_quantile(probability: float, dof: float) -> float:
+    """As :func:`t_quantile` for one number, to machine precision, for intervals that are computed once and reported."""
+    return float(_special()[1](dof, probability))
+
+
 def t_survival(t: ArrayLike, dof: ArrayLike) -> NDArray[np.float64]:
     """P(T > t) for Student's t with ``dof`` > 0 degrees of freedom, elementwise; the one-sided p-value of ``t``."""
     return np.asarray(_special()[0](dof, np.negative(t)), dtype=np.float64)

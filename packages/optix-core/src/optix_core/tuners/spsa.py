@@ -16,7 +16,7 @@ from optix_core.base_optimizer import BaseOptimizer, Trial, TrialVerdict
 from optix_core.errors import ConfigError
 from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_core.state import State, generator_state, restore_generator
-from optix_core.tuners.comparison import MIN_EPISODES, Comparison, compare_returns
+from optix_core.stats.comparison import MIN_EPISODES, Comparison, compare_returns
 from optix_core.tuners.gains import DifferenceScale, Gains, gradient
 from optix_core.tuners.probe import Probe, Prober
 from optix_core.tuners.two_probe import TwoProbeCycle

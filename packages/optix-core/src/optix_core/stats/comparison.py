@@ -1,4 +1,4 @@
-"""Which of two branches returned more, and how sure is that?"""
+"""How sure is a mean return, and which of two policies returned more?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from optix_core.stats.student_t import exact_t_quantile
 
 MIN_EPISODES = 3
 """Fewer episodes say nothing about their own spread: no interval is given then."""
@@ -36,6 +38,34 @@ class Comparison:
         return self.low > 0 or self.high < 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanInterval:
+    """A mean with a two-sided confidence interval.
+
+    Attributes:
+        mean: The estimate.
+        low: Lower end; minus infinity when there are too few values.
+        high: Upper end.
+        n: How many values.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> MeanInterval:
+    """Student's interval of the mean of ``values`` (at least one, finite)."""
+    x = np.asarray(values, np.float64)
+    mean = float(x.mean())
+    if x.size < MIN_EPISODES:
+        return MeanInterval(mean=mean, low=-math.inf, high=math.inf, n=x.size)
+    error = float(x.std(ddof=1)) / math.sqrt(x.size)
+    half = exact_t_quantile(0.5 + confidence / 2, float(x.size - 1)) * error if error > 0 else 0.0
+    return MeanInterval(mean=mean, low=mean - half, high=mean + half, n=x.size)
+
+
 def compare_returns(a: Sequence[float], b: Sequence[float], *, paired: bool, confidence: float) -> Comparison:
     """Two-sided Student interval of the mean difference: of the pairs, or by Welch for independent samples.
 
@@ -63,7 +93,7 @@ def compare_returns(a: Sequence[float], b: Sequence[float], *, paired: bool, con
         error, freedom = float(differences.std(ddof=1)) / math.sqrt(episodes), float(episodes - 1)
     else:
         error, freedom = _welch(x, y)
-    half = _student_quantile(0.5 + confidence / 2, freedom) * error if error > 0 else 0.0
+    half = exact_t_quantile(0.5 + confidence / 2, freedom) * error if error > 0 else 0.0
     return Comparison(difference=difference, low=difference - half, high=difference + half, episodes=episodes)
 
 
@@ -74,9 +104,3 @@ def _welch(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     if total == 0:
         return 0.0, float(x.size + y.size - 2)
     return math.sqrt(total), total**2 / (vx**2 / (x.size - 1) + vy**2 / (y.size - 1))
-
-
-def _student_quantile(probability: float, freedom: float) -> float:
-    from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
-
-    return float(stdtrit(freedom, probability))
