@@ -1,6 +1,7 @@
 """The only contract between the loop and whatever learns.
 
-Six methods are enough (:class:`BaseAgent`). More is offered through small optional capabilities (Protocols below) that the pipeline and the
+Six methods are enough (:class:`BaseAgent`). More is offered through small optional capabilities (Protocols
+below) that the pipeline and the
 loop look up once, at construction, never per step.
 """
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class BaseAgent(ABC):
     """What the loop needs of an agent.
 
-    ``act`` has no side effects on training data, so validation, checkpoint scoring and recording can never corrupt a window.
+    ``act`` has no side effects on training data, so validation, checkpoint scoring and recording can never
+    corrupt a window.
 
     Attributes:
         default_param_bounds: Tuning range per hyperparameter, empty if nothing should be tuned.
@@ -38,7 +40,8 @@ class BaseAgent(ABC):
     def act(self, observation: Any) -> Any:
         """An action for one observation, valid in the environment's action space.
 
-        Agents may accept a keyword ``deterministic: bool = False``; the loop then asks for greedy actions in validation.
+        Agents may accept a keyword ``deterministic: bool = False``; the loop then asks for greedy actions in
+            validation.
         """
 
     @abstractmethod
@@ -106,7 +109,8 @@ class BaseAgent(ABC):
 class BatchActing(Protocol):
     """Acting for N observations at once; what pipelines prefer over N calls of ``act``.
 
-    ``act_batch`` returns *policy actions*: exactly what ``learn`` will find in the window. ``env_actions`` maps them to the
+    ``act_batch`` returns *policy actions*: exactly what ``learn`` will find in the window. ``env_actions``
+    maps them to the
     environment's action space (scaling and clipping to a Box; the identity for discrete actions).
     """
 
@@ -163,7 +167,9 @@ class DivergenceRecovery(Protocol):
     """Agents that know how to train more carefully after an update produced non-finite numbers."""
 
     def on_divergence(self) -> Mapping[str, Any]:
-        """Called once earlier weights are restored; returns the hyperparameters it changed (for example a halved learning rate)."""
+        """Called once earlier weights are restored; returns the hyperparameters it changed (for example a
+        halved learning rate).
+        """
         ...
 
 

@@ -26,7 +26,8 @@ class BaseEvaluator(ABC):
     def combine(self, train: EvalMetrics, validation: EvalMetrics) -> EvalMetrics:
         """One result from both: the primary score and episode returns are those of validation.
 
-        ``metrics`` holds ``train_*`` and ``val_*`` copies plus ``train_score``, ``val_score`` and ``generalization_gap``.
+        ``metrics`` holds ``train_*`` and ``val_*`` copies plus ``train_score``, ``val_score`` and
+        ``generalization_gap``.
         """
         metrics: dict[str, Any] = {f"train_{key}": value for key, value in train.metrics.items()}
         metrics |= {f"val_{key}": value for key, value in validation.metrics.items()}

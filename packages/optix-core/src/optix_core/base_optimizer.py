@@ -76,8 +76,10 @@ class TrialVerdict:
 class BranchingTuner(Protocol):
     """Tuners that compare branches from one checkpoint, on paired episodes.
 
-    The loop calls ``propose`` after an evaluated window; if it returns a trial, the loop runs every arm from the same full state
-    (weights, optimizer, normalisers), validates each on the same episode seeds, calls ``conclude`` and carries out the verdict.
+    The loop calls ``propose`` after an evaluated window; if it returns a trial, the loop runs every arm from
+    the same full state
+    (weights, optimizer, normalisers), validates each on the same episode seeds, calls ``conclude`` and
+    carries out the verdict.
     A trial is never split by a checkpoint: a run that is interrupted inside one resumes before it.
     """
 

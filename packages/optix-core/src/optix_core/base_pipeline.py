@@ -17,7 +17,8 @@ EpisodeBoundaryFn = Callable[[int, float, Any], bool]
 class BasePipeline(ABC):
     """Produces an endless sequence of windows.
 
-    Order of calls: ``set_agent``, ``setup``, then ``episodes`` once per run, then ``teardown`` (always, also after an error).
+    Order of calls: ``set_agent``, ``setup``, then ``episodes`` once per run, then ``teardown`` (always, also
+    after an error).
     """
 
     @abstractmethod

@@ -12,7 +12,8 @@ class LoopCallback:
     """Eight events, all of them no-ops here; override what you need.
 
     Order inside one evaluated window: improvement, then plateau or dormant or degradation, then hyperparam_update, then
-    episode_end. An exception in an observer is reported once and counted, and the observer is disabled after three in a row; training continues.
+    episode_end. An exception in an observer is reported once and counted, and the observer is disabled after
+    three in a row; training continues.
 
     Attributes:
         critical: Set True in callbacks that change the agent: an exception then stops the run instead.

@@ -25,20 +25,23 @@ class Optimizer:
     """Trains ``agent`` in ``env`` until the loop decides that training is done.
 
     ``Optimizer(make_agent(env), env).run()`` is all that is needed: windows, validation on separate
-    environments, tuning, checkpoints and the decision to stop are set up from what the agent and the environment say of themselves.
+    environments, tuning, checkpoints and the decision to stop are set up from what the agent and the
+    environment say of themselves.
 
     Args:
         agent: What learns.
         env: An environment, its registered id, a callable that makes one, or a list of ``n_envs`` callables.
         n_envs: Environments stepped together, at least 1.
-        window_size: Steps per environment in one window. By default :func:`~optix_core.window_size.optimal_window_size`, shared among the
+        window_size: Steps per environment in one window. By default
+            :func:`~optix_core.window_size.optimal_window_size`, shared among the
             environments but not below 128 for each.
         max_episodes: Windows to learn from at most.
         callbacks: Observers.
         rollback_on_degradation: Restore the best policy on a confirmed drop.
         checkpoint_dir: Parent of the run's directory.
         validation_episodes: Complete greedy episodes per validation; 0 lets the training windows' own scores decide.
-        seed: Root seed of environments, validation and tuner (the agent has its own); recorded in the run. Fresh if None.
+        seed: Root seed of environments, validation and tuner (the agent has its own); recorded in the run.
+            Fresh if None.
         async_envs: Step the environments in processes of their own (pays for expensive environments only).
         pipeline_options: Further arguments of the training pipeline, for example ``on_env_error="restart"``.
         **kwargs: Everything that :class:`~optix_core.rl_optimizer.RLOptimizer` takes.
@@ -141,7 +144,9 @@ def env_factories(env: Any, n_envs: int) -> list[Callable[[], Any]]:
     if isinstance(env, list | tuple):
         makers: Sequence[Any] = env  # pyright: ignore[reportUnknownVariableType]
         if len(makers) != n_envs or not all(callable(maker) for maker in makers):
-            raise ConfigError(f"env is a list of {len(makers)}; expected n_envs={n_envs} callables that each make one environment")
+            raise ConfigError(
+                f"env is a list of {len(makers)}; expected n_envs={n_envs} callables that each make one environment"
+            )
         return list(makers)
     if isinstance(env, str):
         from optix_core.factory import make_env

@@ -53,7 +53,8 @@ class RLOptimizer:
         agent: What learns. Alternatively ``agent_factory``, called once with an empty dict.
         pipeline: Where windows come from. Alternatively ``pipeline_factory``.
         evaluator: Scores windows; mean return of complete episodes by default.
-        optimizer: The tuner: an object, a registered name such as ``"spsa"`` or ``"fixed"`` (no tuning), or None for SPSA over the
+        optimizer: The tuner: an object, a registered name such as ``"spsa"`` or ``"fixed"`` (no tuning), or
+            None for SPSA over the
             agent's declared bounds.
         checkpoint_dir: Parent of the run's directory.
         max_snapshots: Checkpoints kept besides the best and the newest.
@@ -131,7 +132,9 @@ class RLOptimizer:
                 "param_space asks for a search over trials, which this version does not have. Leave it out and let the tuner "
                 "change hyperparameters while training, or build the agent with the values you want."
             )
-        self._agent = _one_of("agent", agent, "agent_factory", None if agent_factory is None else lambda: agent_factory({}))
+        self._agent = _one_of(
+            "agent", agent, "agent_factory", None if agent_factory is None else lambda: agent_factory({})
+        )
         self._pipeline = _one_of("pipeline", pipeline, "pipeline_factory", pipeline_factory)
         if val_pipeline is None and val_pipeline_factory is not None:
             val_pipeline = val_pipeline_factory()
@@ -284,11 +287,16 @@ class RLOptimizer:
         if self._resume:
             assert self._run_dir is not None
             return RunDirectory.open(self._run_dir)
-        config = {"agent": getattr(self._agent, "optix_spec_info", {"class": type(self._agent).__name__}), **self._run_config}
+        config = {
+            "agent": getattr(self._agent, "optix_spec_info", {"class": type(self._agent).__name__}),
+            **self._run_config,
+        }
         if self._run_dir is None:
             directory = RunDirectory.create(self._root, config=config, seed=self._seed)
         else:
-            directory = RunDirectory.create(self._run_dir.parent, name=self._run_dir.name, config=config, seed=self._seed)
+            directory = RunDirectory.create(
+                self._run_dir.parent, name=self._run_dir.name, config=config, seed=self._seed
+            )
         self._run_dir = directory.path
         return directory
 

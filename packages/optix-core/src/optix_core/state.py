@@ -1,7 +1,8 @@
 """How anything that changes during training says what it is made of.
 
 A *state* is a nested ``dict`` with string keys whose leaves are ``None``, ``bool``, ``int``, ``float``,
-``str``, numpy arrays, or lists and tuples of such leaves. Nothing else: checkpoints store arrays as safetensors and the rest
+``str``, numpy arrays, or lists and tuples of such leaves. Nothing else: checkpoints store arrays as
+safetensors and the rest
 as JSON, so that no file of ours can ever run code. Infinite and NaN floats are allowed as leaves.
 """
 

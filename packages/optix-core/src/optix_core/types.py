@@ -1,7 +1,8 @@
 """What flows between environment, pipeline, agent, evaluator and loop.
 
 A *window* is the unit of training: a fixed number of environment steps, without forced resets. For historical
-reasons it is called an episode in names (``EpisodeData``, ``episode_id``). A *complete episode* of the environment is an
+reasons it is called an episode in names (``EpisodeData``, ``episode_id``). A *complete episode* of the
+environment is an
 :class:`EpisodeRecord`.
 """
 
@@ -55,8 +56,10 @@ class EpisodeRecord:
 class EpisodeData:
     """One window of experience, raw.
 
-    Arrays are ``[T, ...]`` for one environment and time-major ``[T, N, ...]`` for N (``n_envs`` is None for the former);
-    :meth:`time_major` always gives ``[T, N, ...]``. ``terminated`` and ``truncated`` stay apart: a learner masks its bootstrap
+    Arrays are ``[T, ...]`` for one environment and time-major ``[T, N, ...]`` for N (``n_envs`` is None for
+    the former);
+    :meth:`time_major` always gives ``[T, N, ...]``. ``terminated`` and ``truncated`` stay apart: a learner
+    masks its bootstrap
     with ``terminated`` only, and cuts traces at either.
 
     Attributes:
@@ -71,7 +74,8 @@ class EpisodeData:
         log_probs: ``[T(, N)]`` behaviour log-probabilities, only where data may be stale.
         timestamp: Wall clock at creation, information only.
         metadata: Anything a source wants to pass on.
-        episode_starts: For one environment: indices where an episode begins, always containing 0. For N: ``[T, N]`` bool.
+        episode_starts: For one environment: indices where an episode begins, always containing 0. For N:
+            ``[T, N]`` bool.
         final_obs: ``[(N,) *obs]`` the observation that truly followed the last step, before any reset.
         hidden_states: Recurrent acting state per step, for recurrent agents.
         n_envs: N, or None for flat single-environment data.
@@ -156,7 +160,11 @@ class EpisodeData:
         following = np.empty_like(self.observations)
         following[:-1] = self.observations[1:]
         following[-1] = self.final_obs
-        if self.boundary_steps is not None and self.boundary_observations is not None and len(self.boundary_steps):
+        if (
+            self.boundary_steps is not None
+            and self.boundary_observations is not None
+            and len(self.boundary_steps)
+        ):
             t, n = self.boundary_steps[:, 0], self.boundary_steps[:, 1]
             if self.n_envs is None:
                 following[t] = self.boundary_observations
@@ -184,7 +192,9 @@ class EvalMetrics:
     episode_returns: tuple[float, ...] = ()
 
     def beats(self, other: EvalMetrics, margin: float = 0.0) -> bool:
-        """Strictly greater than ``other`` by more than ``margin``; a NaN never beats and is always beaten by a number."""
+        """Strictly greater than ``other`` by more than ``margin``; a NaN never beats and is always beaten by
+        a number.
+        """
         if np.isnan(self.primary_score):
             return False
         if np.isnan(other.primary_score):
