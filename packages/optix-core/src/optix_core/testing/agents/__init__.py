@@ -1,0 +1,1 @@
+"""The conformance checks of agents, one module per question."""

@@ -1,0 +1,197 @@
+"""Does the agent learn from any window that a pipeline may hand it, and from the right numbers in it?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from optix_core.testing.agents.act import require_valid
+from optix_core.testing.agents.subject import (
+    WINDOW,
+    AgentSubject,
+    all_finite,
+    in_each,
+    probe_observations,
+    same,
+    weights_of,
+)
+from optix_core.testing.report import Check, CheckFailed, NotApplicable, require
+from optix_core.testing.windows import copy_window, feed, with_ends
+from optix_core.types import EpisodeData
+
+
+def diagnostics(subject: AgentSubject) -> None:
+    """``learn`` returns a mapping from names to values whose floats are finite."""
+
+    def ask(kind: str, env: gym.Env[Any, Any]) -> None:
+        del env
+        agent = subject.make(subject.envs()[kind])
+        for index in range(3):
+            found: object = feed(agent, subject.window(kind, seed=index))
+            if not isinstance(found, Mapping):
+                raise CheckFailed(f"learn returned {type(found).__name__}, not a mapping")
+            for name, value in found.items():
+                require(isinstance(name, str), f"learn returned the key {name!r}, which is no string")
+                if isinstance(value, float | np.floating):
+                    require(math.isfinite(float(value)), f"learn returned {name} = {value} for an ordinary window")
+
+    in_each(subject.envs(), ask)
+
+
+def changes_weights(subject: AgentSubject) -> None:
+    """Learning changes what ``save_weights`` writes."""
+
+    def ask(kind: str, env: gym.Env[Any, Any]) -> None:
+        del env
+        subject.windows_to_change(kind)
+
+    in_each(subject.learning_envs(), ask)
+
+
+def episode_shapes(subject: AgentSubject) -> None:
+    """Windows with any pattern of episode ends are learned from, and the agent still acts afterwards."""
+    last = WINDOW - 1
+    patterns: dict[str, dict[int, str]] = {
+        "no episode end": {},
+        "terminal states only": {3: "terminated", 17: "terminated"},
+        "time limits only": {3: "truncated", 17: "truncated"},
+        "both kinds": {3: "terminated", 17: "truncated", 20: "both"},
+        "an end at the last step": {last: "terminated"},
+        "a time limit at the last step": {last: "truncated"},
+        "episodes of one step": dict.fromkeys(range(WINDOW), "terminated"),
+        "episodes of odd length": dict.fromkeys(range(2, WINDOW, 3), "truncated"),
+    }
+
+    def ask(kind: str, env: gym.Env[Any, Any]) -> None:
+        agent = subject.make(env)
+        for label, ends in patterns.items():
+            feed(agent, with_ends(subject.window(kind), ends))
+            require(all_finite(weights_of(agent)), f"weights are not finite after a window with {label}")
+            require_valid(agent.act(probe_observations(env, 1)[0]), env, f"an observation after a window with {label}")
+
+    in_each(subject.envs(), ask)
+
+
+def window_lengths(subject: AgentSubject) -> None:
+    """Windows of any length are learned from, down to two steps."""
+
+    def ask(kind: str, env: gym.Env[Any, Any]) -> None:
+        agent = subject.make(env)
+        for steps in (64, 7, 2):
+            feed(agent, subject.window(kind, steps=steps))
+            require(all_finite(weights_of(agent)), f"weights are not finite after a window of {steps} steps")
+
+    in_each(subject.envs(), ask)
+
+
+def data_unchanged(subject: AgentSubject) -> None:
+    """``learn`` does not write to the window it is given."""
+
+    def ask(kind: str, env: gym.Env[Any, Any]) -> None:
+        agent, data = subject.make(env), subject.window(kind)
+        kept = copy_window(data)
+        feed(agent, data)
+        changed = [name for name, value in copy_window(data).items() if not np.array_equal(value, kept[name])]
+        require(not changed, f"learn changed {', '.join(changed)} of its window")
+
+    in_each(subject.envs(), ask)
+
+
+def zero_rewards(subject: AgentSubject) -> None:
+    """A window without any reward leaves weights finite (advantages have no spread there)."""
+    _finite_after(subject, 0.0)
+
+
+def huge_rewards(subject: AgentSubject) -> None:
+    """Rewards of 1e6 leave weights finite and actions valid."""
+    _finite_after(subject, 1e6)
+
+
+def _finite_after(subject: AgentSubject, scale: float) -> None:
+    def ask(kind: str, env: gym.Env[Any, Any]) -> None:
+        agent = subject.make(env)
+        for index in range(3):
+            data = subject.window(kind, seed=index)
+            signs = np.where(np.arange(data.length) % 3 == 0, 1.0, -1.0)
+            found = feed(agent, with_ends(data, {8: "terminated", 20: "truncated"}, rewards=scale * signs))
+            for name, value in found.items():
+                if isinstance(value, float | np.floating):
+                    require(math.isfinite(float(value)), f"with rewards of size {scale:g}, learn returned {name} = {value}")
+        require(all_finite(weights_of(agent)), f"with rewards of size {scale:g}, weights are not finite")
+        require_valid(agent.act(probe_observations(env, 1)[0]), env, f"an observation after rewards of size {scale:g}")
+
+    in_each(subject.envs(), ask)
+
+
+ENDS = (5, 14, 23)
+"""Where the windows below end an episode."""
+
+
+def truncation(subject: AgentSubject) -> None:
+    """Truncation is not termination: the same window with one or the other leads to different weights."""
+
+    def ask(kind: str, env: gym.Env[Any, Any]) -> None:
+        del env
+
+        def ending(how: str) -> Any:
+            def change(data: EpisodeData) -> EpisodeData:
+                return with_ends(data, dict.fromkeys(ENDS, how), rewards=_uneven(data))
+
+            return change
+
+        cut = weights_of(subject.same_windows(kind, ending("truncated")))
+        died = weights_of(subject.same_windows(kind, ending("terminated")))
+        require(
+            not same(cut, died),
+            "windows that differ only in terminated versus truncated led to equal weights: the value of the state that"
+            " follows a time limit is not used (mask the bootstrap with terminated only)",
+        )
+
+    in_each(subject.learning_envs(), ask)
+
+
+def true_successors(subject: AgentSubject) -> None:
+    """At a time limit, the value is that of ``boundary_observations``, not that of the next episode's first observation."""
+
+    def ask(kind: str, env: gym.Env[Any, Any]) -> None:
+        if not isinstance(env.observation_space, gym.spaces.Box):
+            raise NotApplicable("the observation space is not numeric")
+        low, high = np.asarray(env.observation_space.low), np.asarray(env.observation_space.high)
+
+        def following(what: Any) -> Any:
+            def change(data: EpisodeData) -> EpisodeData:
+                return with_ends(data, dict.fromkeys(ENDS, "truncated"), rewards=_uneven(data), successor=what)
+
+            return change
+
+        one = weights_of(subject.same_windows(kind, following(low)))
+        other = weights_of(subject.same_windows(kind, following(high)))
+        require(
+            not same(one, other),
+            "windows that differ only in what truly followed a time limit led to equal weights"
+            " (use EpisodeData.next_observations)",
+        )
+
+    in_each(subject.learning_envs(), ask)
+
+
+def _uneven(data: EpisodeData) -> Any:
+    """Rewards that make every advantage different."""
+    return np.sin(np.arange(data.length, dtype=np.float64)) + 1.5
+
+
+CHECKS: tuple[Check[AgentSubject], ...] = (
+    Check(id="learn-diagnostics", run=diagnostics, summary="learn returns named values with finite floats."),
+    Check(id="learn-changes-weights", run=changes_weights, summary="Learning changes the weights."),
+    Check(id="learn-episode-shapes", run=episode_shapes, summary="Any pattern of episode ends can be learned from."),
+    Check(id="learn-window-lengths", run=window_lengths, summary="Windows of any length can be learned from."),
+    Check(id="learn-data-unchanged", run=data_unchanged, summary="learn does not write to the window."),
+    Check(id="learn-zero-rewards", run=zero_rewards, summary="Windows without reward leave everything finite."),
+    Check(id="learn-huge-rewards", run=huge_rewards, summary="Huge rewards leave everything finite."),
+    Check(id="learn-truncation", run=truncation, summary="Truncation is told from termination."),
+    Check(id="learn-true-successors", run=true_successors, summary="The successor at a time limit is the true one."),
+)
