@@ -12,12 +12,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def modules_with_examples() -> list[str]:
-    found = []
-    for source in sorted(ROOT.glob("packages/*/src")):
-        for path in sorted(source.rglob("*.py")):
-            if ">>> " in path.read_text(encoding="utf-8"):
-                found.append(".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"))
-    return found
+    sources = [
+        (path, src) for src in sorted(ROOT.glob("packages/*/src")) for path in sorted(src.rglob("*.py"))
+    ]
+    return [
+        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+        for path, source in sources
+        if ">>> " in path.read_text(encoding="utf-8")
+    ]
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
