@@ -1,0 +1,303 @@
+"""States as JSON plus named arrays, and back, exactly.
+
+Arrays leave the tree and are named by their path (``"agent/policy/0/weight"``); what stays is JSON. What JSON cannot say is an object with
+one key that begins with a dollar sign; keys of the state itself that do so get a second one.
+
+===================  ==================================================================================
+``{"$array": n}``    the array named n; ``{"$array_f": n}`` the same in Fortran order
+``{"$complex": n}``  an array of complex numbers, stored as pairs of floats along a last axis of 2
+``{"$float": t}``    t is "nan", "inf" or "-inf"
+``{"$scalar": s}``   s is [dtype, value], a numpy scalar
+===================  ==================================================================================
+
+What comes back equals what went in: dtype, shape, memory order and key order, floats and integers to the last bit. One exception: tuples come back as
+lists, and NaNs as the one NaN that Python's ``float("nan")`` makes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optix_core.checkpoints.jsonio import MAX_DEPTH, JsonObject
+from optix_core.errors import CheckpointError, NonFiniteState
+from optix_core.state import State
+
+Arrays = dict[str, NDArray[Any]]
+
+ARRAY_DTYPES = frozenset(
+    (
+        "bool",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+    )
+)
+COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_COMPLEX = {"complex64": "float32", "complex128": "float64"}
+_SPECIAL_FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A state taken apart: JSON per component, and arrays by path."""
+
+    document: JsonObject = field(default_factory=dict[str, Any])
+    arrays: Arrays = field(default_factory=dict[str, Any])
+
+
+class CodecProblem(ValueError):
+    """A stored document does not decode; the message says where and why."""
+
+
+def encode_components(components: Mapping[str, Mapping[str, Any]]) -> Encoded:
+    """Take states apart.
+
+    Args:
+        components: Name (lower case, digits, ``. _ -``) to state.
+
+    Raises:
+        CheckpointError: A name or a value cannot be stored; the message names its path.
+    """
+    result = Encoded()
+    for name, state in components.items():
+        if not COMPONENT_NAME.fullmatch(name):
+            raise _unsavable(
+                name, "is not a component name (lower-case letters, digits, '.', '_', '-'; at most 64)"
+            )
+        result.document[name] = _encode_mapping(state, name, result.arrays, 0)
+    return result
+
+
+def decode_components(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> dict[str, State]:
+    """Put states together again; every array is used exactly once.
+
+    Raises:
+        CodecProblem: The document refers to arrays that are missing, or does not refer to some.
+    """
+    unused = dict(arrays)
+    result: dict[str, State] = {}
+    for name, value in document.items():
+        if not isinstance(value, dict):
+            raise CodecProblem(f"component {name} is not an object")
+        result[name] = _decode_mapping(cast("JsonObject", value), name, unused, 0)
+    if unused:
+        raise CodecProblem(f"nothing refers to the array {min(unused)!r}")
+    return result
+
+
+def encode_value(value: Any) -> Any:
+    """One array-free value as JSON (see the module docstring).
+
+    Raises:
+        CheckpointError: It cannot be stored, or holds arrays.
+    """
+    arrays: Arrays = {}
+    result = _encode(value, "value", arrays, 0)
+    if arrays:
+        raise _unsavable("value", "holds an array; convert it with tolist()")
+    return result
+
+
+def decode_value(value: Any) -> Any:
+    """The value behind :func:`encode_value`'s JSON.
+
+    Raises:
+        CodecProblem: It is not such JSON.
+    """
+    return _decode(value, "value", {}, 0)
+
+
+def encode_loosely(value: Any) -> Any:
+    """Like :func:`encode_value` for numbers that people hand us to be logged, such as metrics: nothing is refused.
+
+    Numpy scalars become Python numbers, arrays and other sequences lists, keys strings; anything else is stored as its ``repr``.
+    """
+    return encode_value(_plain(value, 0))
+
+
+def require_finite(name: str, state: Mapping[str, Any]) -> None:
+    """Refuse NaN and infinity in arrays of a component.
+
+    Raises:
+        NonFiniteState: Names the first such array, with the number and position of bad elements.
+    """
+    arrays: Arrays = {}
+    _encode_mapping(state, name, arrays, 0)
+    for path, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = np.argwhere(~np.isfinite(array))
+            where = tuple(int(i) for i in bad[0])
+            raise NonFiniteState(
+                f"{path} {array.dtype}{list(array.shape)} holds {len(bad)} non-finite of {array.size} values "
+                f"(first: {float(array[where])} at index {list(where)}). A checkpoint of it would be useless, so none was written and "
+                "earlier ones are untouched. Restore the last good checkpoint and lower the learning rate."
+            )
+
+
+# -- encoding -----------------------------------------------------------------------------------------------------
+
+
+def _encode_mapping(state: Mapping[str, Any], path: str, arrays: Arrays, depth: int) -> JsonObject:
+    if depth > MAX_DEPTH - 2:  # the document and its component table are two levels more
+        raise _unsavable(
+            path, f"is nested deeper than {MAX_DEPTH - 2} levels (does the state contain itself?)"
+        )
+    result: JsonObject = {}
+    for key, value in state.items():
+        if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may not use types
+            raise _unsavable(path, f"has the key {key!r} of type {type(key).__name__}; keys are strings")
+        child = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
+        result[f"${key}" if key.startswith("$") else key] = _encode(value, child, arrays, depth + 1)
+    return result
+
+
+def _encode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
+    if isinstance(value, np.ndarray):
+        return _encode_array(cast("NDArray[Any]", value), path, arrays)
+    if isinstance(value, np.generic):
+        return _encode_scalar(value, path)
+    if isinstance(value, Mapping):
+        return _encode_mapping(cast("Mapping[str, Any]", value), path, arrays, depth)
+    if isinstance(value, list | tuple):
+        if depth > MAX_DEPTH - 2:
+            raise _unsavable(
+                path, f"is nested deeper than {MAX_DEPTH - 2} levels (does the state contain itself?)"
+            )
+        items = cast("list[Any]", value)
+        return [_encode(item, f"{path}/{index}", arrays, depth + 1) for index, item in enumerate(items)]
+    # Exact types: an enum or other subclass would come back as something else.
+    if value is None or type(value) in {bool, str}:
+        return value
+    if type(value) is int:
+        if value.bit_length() > 14_000:  # Python reads at most 4300 digits
+            raise _unsavable(path, f"is an integer of {value.bit_length()} bits; at most 14000 can be stored")
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"$float": str(value)}
+    raise _unsavable(
+        path,
+        f"is a {type(value).__module__}.{type(value).__qualname__}; a state may hold None, bool, int, float, str, numpy arrays and "
+        "scalars, and dicts, lists and tuples of them. Convert it in state_dict()",
+    )
+
+
+def _encode_array(value: NDArray[Any], path: str, arrays: Arrays) -> JsonObject:
+    if isinstance(value, np.ma.MaskedArray):
+        raise _unsavable(path, "is a masked array; store its data and its mask")
+    array: NDArray[Any] = np.asarray(value)
+    name = array.dtype.name
+    # A wider view would lose the byte order, so only the machine's own is taken.
+    if not array.dtype.isnative or (name not in ARRAY_DTYPES and name not in _COMPLEX):
+        raise _unsavable(
+            path,
+            f"is an array of {array.dtype}; supported are {', '.join(sorted(ARRAY_DTYPES | set(_COMPLEX)))}",
+        )
+    if name in _COMPLEX:
+        pairs = np.ascontiguousarray(array).reshape(*array.shape, 1).view(_COMPLEX[name])
+        arrays[path] = pairs
+        return {"$complex": path}
+    arrays[path] = array
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    return {"$array_f" if fortran else "$array": path}
+
+
+def _encode_scalar(value: np.generic[Any], path: str) -> JsonObject:
+    name = value.dtype.name
+    if name not in ARRAY_DTYPES:
+        raise _unsavable(path, f"is a numpy scalar of type {name}; convert it to a Python number")
+    plain = value.item()
+    return {"$scalar": [name, _encode(plain, path, {}, 0)]}
+
+
+def _unsavable(path: str, why: str) -> CheckpointError:
+    return CheckpointError(f"Cannot store {path}: it {why}. Nothing was written.", code="E-CKPT-UNSAVABLE")
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if isinstance(value, np.ndarray):
+        value = cast("NDArray[Any]", value).tolist()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if depth < MAX_DEPTH // 2:
+        if isinstance(value, Mapping):
+            items = cast("Mapping[Any, Any]", value).items()
+            return {str(key): _plain(item, depth + 1) for key, item in items}
+        if isinstance(value, list | tuple):
+            return [_plain(item, depth + 1) for item in cast("list[Any]", value)]
+    if isinstance(value, bool) or value is None:
+        return value
+    for kind in (int, float, str):  # enums and other subclasses reduce to their base
+        if isinstance(value, kind):
+            reduced = kind(value)
+            return repr(reduced) if kind is int and abs(int(reduced)).bit_length() > 14_000 else reduced
+    return repr(value)[:1000]
+
+
+# -- decoding -----------------------------------------------------------------------------------------------------
+
+
+def _decode_mapping(document: JsonObject, path: str, arrays: Arrays, depth: int) -> State:
+    result: State = {}
+    for key, value in document.items():
+        if key.startswith("$$"):
+            key = key[1:]  # noqa: PLW2901  # the unescaped key is the key
+        elif key.startswith("$"):
+            raise CodecProblem(f"{path} has the reserved key {key!r}")
+        result[key] = _decode(value, f"{path}/{key}", arrays, depth + 1)
+    return result
+
+
+def _decode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise CodecProblem(f"{path[:200]} is nested too deeply")
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        return [_decode(item, f"{path}/{index}", arrays, depth + 1) for index, item in enumerate(items)]
+    if not isinstance(value, dict):
+        return value
+    document = cast("JsonObject", value)
+    if len(document) == 1:
+        [(key, content)] = document.items()
+        if key.startswith("$") and not key.startswith("$$"):
+            return _decode_tag(key, content, path, arrays)
+    return _decode_mapping(document, path, arrays, depth)
+
+
+def _decode_tag(tag: str, content: Any, path: str, arrays: Arrays) -> Any:
+    if tag == "$float" and content in _SPECIAL_FLOATS:
+        return _SPECIAL_FLOATS[content]
+    if tag == "$scalar" and isinstance(content, list) and len(cast("list[Any]", content)) == 2:
+        name, number = cast("list[Any]", content)
+        if name in ARRAY_DTYPES:
+            try:
+                return np.dtype(str(name)).type(_decode(number, path, {}, 0))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise CodecProblem(f"{path} is no {name}: {error}") from None
+    if tag in {"$array", "$array_f", "$complex"}:
+        if content not in arrays:
+            raise CodecProblem(f"{path} refers to the array {content!r}, which is missing or used twice")
+        array = arrays.pop(content)
+        if tag == "$array_f":
+            return np.asfortranarray(array)
+        if tag == "$complex":
+            if array.ndim == 0 or array.shape[-1] != 2 or array.dtype.name not in _COMPLEX.values():
+                raise CodecProblem(f"{path} is no array of complex numbers")
+            kind = next(wide for wide, narrow in _COMPLEX.items() if narrow == array.dtype.name)
+            return np.ascontiguousarray(array).view(kind).reshape(array.shape[:-1])
+        return array
+    raise CodecProblem(f"{path} has the unknown form {tag!r}")
