@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optix_core.loop.loop_controller import LoopController
     from optix_core.loop.result import RunResult
     from optix_core.loop_callback import LoopCallback
-    from optix_core.runs.directory import RunDirectory
+    from optix_core.runs.run_directory import RunDirectory
     from optix_core.types import ParamBounds, PolicySnapshot
 
 T = TypeVar("T")
@@ -255,12 +255,11 @@ class RLOptimizer:
         return BackoffScheduler(**self._scheduler_options)
 
     def _build(self) -> LoopController:
-        from optix_core.checkpoints.registry import CheckpointRegistry
         from optix_core.evaluators.mean_return import MeanReturnEvaluator
         from optix_core.loop.loop_controller import LoopController
 
         directory = self._open_run()
-        registry = CheckpointRegistry(directory.path, max_snapshots=self._max_snapshots)
+        registry = directory.registry(max_snapshots=self._max_snapshots)
         controller = LoopController(
             self._agent,
             self._evaluator or MeanReturnEvaluator(),
@@ -270,19 +269,20 @@ class RLOptimizer:
             self.scheduler,
             callbacks=self._callbacks,
             val_pipeline=self._val_pipeline,
-            decision_log=directory.decision_log(),
+            decision_log=directory.log(),
             **self._loop_options,
         )
         if self._resume:
             latest = registry.latest_training_state()
             if latest is None:
                 raise ResumeError(f"{directory.path} has no checkpoint to continue from; start the run anew")
-            registry.load(self._agent, latest.name)
-            controller.resume_from(latest.training)
+            registry.restore(self._agent, latest)
+            registry.continue_from(latest)
+            controller.resume_from(latest.components)
         return controller
 
     def _open_run(self) -> RunDirectory:
-        from optix_core.runs.directory import RunDirectory
+        from optix_core.runs.run_directory import RunDirectory
 
         if self._resume:
             assert self._run_dir is not None
