@@ -1,0 +1,85 @@
+"""The components of optix-core itself, registered through the same hooks as everybody's.
+
+This plugin is part of core: it is never a third party, and no switch turns it off (``OPTIX_PLUGINS=`` leaves
+exactly it). Core has no agents, topology mutators, exporters, environment providers or runners:
+:class:`~optix_core.optimizer.Optimizer` is the loop itself, what a runner replaces.
+"""
+
+from __future__ import annotations
+
+from optix_core.plugin import (
+    API_VERSION,
+    CallbackSpec,
+    EvaluatorSpec,
+    PipelineSpec,
+    TunerSpec,
+    hookimpl,
+)
+
+OPTIX_API = API_VERSION
+
+
+@hookimpl
+def optix_pipelines() -> list[PipelineSpec]:
+    """Batch, vector and evaluation pipelines."""
+    return [
+        PipelineSpec(
+            name="batch",
+            factory="optix_core.pipelines.batch:BatchPipeline",
+            summary="windows of a fixed number of steps from one environment",
+        ),
+        PipelineSpec(
+            name="vector",
+            factory="optix_core.pipelines.vector:VectorBatchPipeline",
+            summary="windows from several environments stepped together, with batched acting",
+            vectorized=True,
+        ),
+        PipelineSpec(
+            name="evaluation",
+            factory="optix_core.pipelines.evaluation:EvaluationPipeline",
+            summary="complete greedy episodes on repeatable seeds, for validation",
+        ),
+    ]
+
+
+@hookimpl
+def optix_tuners() -> list[TunerSpec]:
+    """SPSA, and none at all."""
+    return [
+        TunerSpec(
+            name="spsa",
+            factory="optix_core.tuners.spsa:SPSAOptimizer",
+            summary="simultaneous perturbation: two probes for any number of hyperparameters",
+            signal="paired",
+        ),
+        TunerSpec(
+            name="fixed",
+            factory="optix_core.tuners.fixed:FixedOptimizer",
+            summary="hyperparameters stay as they are",
+            signal="none",
+        ),
+    ]
+
+
+@hookimpl
+def optix_callbacks() -> list[CallbackSpec]:
+    """Progress on the terminal."""
+    return [
+        CallbackSpec(
+            name="progress",
+            factory="optix_core.callbacks.progress:ProgressCallback",
+            summary="one line of progress that suits a terminal, a pipe or a notebook",
+        )
+    ]
+
+
+@hookimpl
+def optix_evaluators() -> list[EvaluatorSpec]:
+    """Mean return of complete episodes."""
+    return [
+        EvaluatorSpec(
+            name="mean_return",
+            factory="optix_core.evaluators.mean_return:MeanReturnEvaluator",
+            summary="mean return of the complete episodes, carried across window borders",
+        )
+    ]
