@@ -1,8 +1,9 @@
 """How is one plugin found, checked and loaded, without ever harming the others?
 
-Phases: discover (metadata only), requires (the core version it needs, still without import), import, api, validate (hook
-signatures), register (its specs). A fault in any of them ends in the plugin's :class:`~optix_core.plugins.records.Record`.
-pluggy's own entry-point loader is not used: it stops at the first plugin that fails.
+Phases: discover (metadata only), requires (the core version it needs, still without import), import, api, validate
+(hook signatures), register (its specs). A fault in any of them ends in the plugin's record
+(:class:`~optix_core.plugins.records.Record`). pluggy's own entry-point loader is not used: it stops at the first
+plugin that fails.
 """
 
 from __future__ import annotations
@@ -109,9 +110,7 @@ def check_requires(record: Record, point: EntryPoint, core_version: str) -> Reco
         if wanted is not None and not satisfies(wanted, core_version):
             text = f"needs {CORE}{wanted}, found {core_version}"
             raise PluginFault("requires", text, "incompatible")
-    except (
-        Exception
-    ) as fault:  # metadata is written by others: whatever is wrong with it concerns this plugin only
+    except Exception as fault:  # noqa: BLE001 - metadata is written by others; a fault in it is this plugin's
         return _failed(record, fault, "requires")
     return record
 
@@ -141,7 +140,7 @@ def load(
         plugin = found.load()
     except KeyboardInterrupt:
         raise
-    except BaseException as fault:  # SystemExit too: no plugin may end the program by being installed
+    except BaseException as fault:  # noqa: BLE001 - SystemExit too: being installed must not end the program
         return _failed(_timed(record, started, before), fault, "import"), None
     record = _timed(record, started, before)
     try:
@@ -149,7 +148,7 @@ def load(
         specs = _register(manager, record.name, plugin)
     except KeyboardInterrupt:
         raise
-    except BaseException as fault:
+    except BaseException as fault:  # noqa: BLE001 - whatever a plugin's hooks raise is kept in its record
         if manager.has_plugin(record.name):  # pluggy 1.6 keeps what failed validation half registered
             manager.unregister(name=record.name)
         return _failed(record, fault, "register"), None
@@ -160,7 +159,7 @@ def load(
 
 def _rank(point: EntryPoint) -> tuple[str, bool]:
     """Order of entry points: by distribution, and within one first that which is named like it."""
-    name = point.dist.name if point.dist is not None and point.dist.name else point.name  # pyright: ignore[reportUnnecessaryComparison]
+    name = point.dist.name if point.dist is not None and point.dist.name else point.name
     return canonical(name), canonical(point.name) != canonical(name)
 
 
@@ -207,10 +206,11 @@ def _timed(record: Record, started: float, before: set[str]) -> Record:
 
 def _import_warnings(record: Record) -> tuple[str, ...]:
     if record.heavy:
-        return (
+        text = (
             f"its plugin module imports {', '.join(record.heavy)}; move that behind the factory string "
-            "(and keep the package's __init__ lazy)",
+            "(and keep the package's __init__ lazy)"
         )
+        return (text,)
     if (record.import_cpu_ms or 0.0) > SLOW_MS:
         return (
             f"slow import: {record.import_cpu_ms:.0f} ms of CPU time; a plugin module should only hold specs",

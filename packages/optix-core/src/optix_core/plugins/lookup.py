@@ -17,9 +17,9 @@ from optix_core.errors import (
 from optix_core.hyperparams import UnknownHyperparamError, unknown_name, validate
 from optix_core.plugins.failures import listed, message, notes, reason
 from optix_core.plugins.hints import canonical, did_you_mean, install_command
-from optix_core.plugins.records import AgentSpec, Component, Record, plural
+from optix_core.plugins.records import Component, Record, plural
 from optix_core.plugins.requirements import satisfies, unmet
-from optix_core.plugins.specs import SPEC_TYPES, ComponentSpec
+from optix_core.plugins.specs import SPEC_TYPES, AgentSpec, ComponentSpec
 from optix_core.plugins.switches import Switches
 
 S = TypeVar("S", bound=ComponentSpec)
@@ -180,7 +180,8 @@ def check_required(required: Iterable[str], records: Mapping[str, Record]) -> No
         record = records.get(canonical(requirement.name))
         if record is None:
             raise PluginNotFound(
-                f"the configuration requires the plugin {text}, which is not installed. Install: {install_command(text)}"
+                f"the configuration requires the plugin {text}, which is not installed. "
+                f"Install: {install_command(text)}"
             )
         if record.state == "disabled":
             raise PluginBlocked(f"the configuration requires the plugin {text}, which is {record.error}")

@@ -1,15 +1,15 @@
 """Which plugins are there, and which components do they offer?
 
-A :class:`Registry` discovers plugins once, on first need, under a lock. Records of what was found are always available, whatever
-is broken; components are handed out through typed look-ups. There is one registry per process by default; tests and tools
-make their own with entry points of their choice.
+A :class:`Registry` discovers plugins once, on first need, under a lock. Records of what was found are always
+available, whatever is broken; components are handed out through typed look-ups. There is one registry per process by
+default; tests and tools make their own with entry points of their choice.
 """
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -127,7 +127,7 @@ class Registry:
                 for found in self._discover():
                     self._load_one(found)
                 for module in self.switches.modules:
-                    self._load_one(_from_module(module))
+                    self._load_one(_from_module(module, taken=self._records))
                 for name, plugin in self._local.items():
                     self._load_one(_from_object(name, plugin))
                 self._warn_shadowed()
@@ -400,14 +400,12 @@ _process: dict[str, Registry] = {}
 
 def default_registry() -> Registry:
     """The registry of this process, made on first need; it loads nothing before it is used."""
-    return _process.setdefault(
-        "registry", Registry()
-    )  # one step under the interpreter's lock: no lock of ours at import
+    return _process.setdefault("registry", Registry())  # one atomic step: no lock of ours is made at import
 
 
 @contextmanager
-def use_registry(registry: Registry) -> Iterator[Registry]:
-    """Make ``registry`` the process's own inside a ``with`` block, for tests and tools. Not for use in several threads."""
+def use_registry(registry: Registry) -> Generator[Registry]:
+    """Make ``registry`` the process's own inside a ``with`` block, for tests and tools; for all threads."""
     before = default_registry()
     _process["registry"] = registry
     try:
@@ -435,11 +433,12 @@ def register_plugin(plugin: object, name: str = "local") -> Record:
     return default_registry().register_plugin(plugin, name)
 
 
-def _from_module(module: str) -> Found:
+def _from_module(module: str, taken: Container[str]) -> Found:
     """What ``-p module`` asks for."""
     import importlib
 
-    record = Record(name=canonical(module), target=module, origin="argument")
+    name = canonical(module)
+    record = Record(name=f"{name}/-p" if name in taken else name, target=module, origin="argument")
     return Found(record, lambda: importlib.import_module(module))
 
 

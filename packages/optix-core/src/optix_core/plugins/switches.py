@@ -1,10 +1,10 @@
 """Which plugins may load, and who said so?
 
 Three layers, the first that mentions a plugin decides: the command line (``--plugins``, ``--no-plugin``, ``-p``), the
-environment (``OPTIX_PLUGINS``, ``OPTIX_DISABLE_PLUGINS``, ``OPTIX_DISABLE_PLUGIN_AUTOLOAD``), the project's configuration
-(``[tool.optix.plugins]`` in pyproject.toml, or ``[plugins]`` in optix.toml). Within a layer "off" beats "on". An allow-list
-is complete: what it does not name stays off, and an empty one means none. optix-core's own components are not a
-plugin in this sense: no switch removes them, so ``OPTIX_PLUGINS=`` leaves a working core.
+environment (``OPTIX_PLUGINS``, ``OPTIX_DISABLE_PLUGINS``, ``OPTIX_DISABLE_PLUGIN_AUTOLOAD``), the project's
+configuration (``[tool.optix.plugins]`` in pyproject.toml, or ``[plugins]`` in optix.toml). Within a layer "off" beats
+"on". An allow-list is complete: what it does not name stays off, and an empty one means none. optix-core's own
+components are not a plugin in this sense: no switch removes them, so ``OPTIX_PLUGINS=`` leaves a working core.
 """
 
 from __future__ import annotations
@@ -186,11 +186,9 @@ def find_config(folder: Path) -> dict[str, Any]:
         if own.is_file():
             return _section(_toml(own), own)
         if project.is_file():
-            # most files have no section of ours: don't parse them
-            if b"tool.optix" not in project.read_bytes() and b"optix" not in project.read_bytes():
+            if b"optix" not in project.read_bytes():  # most files have no section of ours: don't parse them
                 return {}
-            tool = _toml(project).get("tool", {})
-            return _section(tool.get("optix", {}) if isinstance(tool, Mapping) else {}, project)
+            return _section(_table(_toml(project), "tool").get("optix", {}), project)
         if (place / ".git").exists():
             return {}
     return {}
@@ -207,7 +205,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 def _section(found: Any, path: Path) -> dict[str, Any]:
     """The three tables that concern plugins, and where they were read."""
-    tables = cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
+    tables = _table({"optix": found, "path": str(path)}, "optix")
     return {
         "path": str(path),
         **{key: tables[key] for key in ("plugins", "frameworks", "agents") if key in tables},
