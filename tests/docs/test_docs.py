@@ -141,7 +141,7 @@ class Reader:
         assert not json.loads(answer), f"{name} failed:\n{json.loads(answer)}"
 
     def run_command(self, name: str, item: Command, status: int) -> None:
-        words = shlex.split(item.command)
+        words = shlex.split(item.command, comments=True)
         if words[:2] == ["python3", "dev.py"]:
             parsed_by_dev(words[2:])
             return

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from optix_core import errors
+from optix_core.config.load import ENV_VARS
+from optix_core.config.schema import TOP
 from optix_core.loop.config import LoopConfig
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,26 @@ def loop_parameters() -> str:
     said = described(LoopConfig)
     rows = ((f"`{f.name}`", f"`{f.default}`", said[f.name]) for f in dataclasses.fields(LoopConfig))
     return table(("parameter", "default", "meaning"), rows)
+
+
+def settings() -> str:
+    kinds = {
+        "table": "table",
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "true or false",
+    }
+    rows = []
+    for name, item in TOP.items():
+        allowed = " or ".join(kinds.get(kind, kind) for kind in item.kinds)
+        default = (
+            ""
+            if item.default is None and "none" not in item.kinds
+            else f"`{item.default}`".replace("None", "none")
+        )
+        rows.append((f"`{name}`", allowed, default, item.help))
+    return table(("setting", "what", "default", "meaning"), rows)
 
 
 def raised_codes() -> dict[str, str]:
@@ -76,7 +98,11 @@ def error_table() -> str:
     return table(("code", "class", "meaning"), rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"loop_parameters": loop_parameters, "errors": error_table}
+TABLES: dict[str, Callable[[], str]] = {
+    "loop_parameters": loop_parameters,
+    "errors": error_table,
+    "settings": settings,
+}
 
 
 def with_tables(text: str) -> str:
@@ -99,6 +125,11 @@ def test_every_error_code_is_explained_and_every_explained_one_exists() -> None:
     exist = {cls.default_code for cls in error_classes()} | set(raised_codes())
     assert exist - explained == set(), "not explained"
     assert explained - exist == set(), "explained, but never raised"
+
+
+def test_every_environment_variable_that_sets_something_is_named() -> None:
+    named = set(re.findall(r"`(OPTIX_\w+)`", (DOCS / "configuration.md").read_text(encoding="utf-8")))
+    assert named >= set(ENV_VARS)
 
 
 if __name__ == "__main__":
