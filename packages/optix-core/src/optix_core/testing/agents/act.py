@@ -146,7 +146,9 @@ def batch(subject: AgentSubject) -> None:
         require(np.array_equal(first, kept), "env_actions wrote to the policy actions it was given")
         if accepts_greedy(agent):
             batched = agent.env_actions(agent.act_batch(observations, deterministic=True))
-            single = [_greedy(agent, o) for o in observations]
+            single, again = ([_greedy(agent, o) for o in observations] for _ in range(2))
+            if not all(np.array_equal(a, b) for a, b in zip(single, again, strict=True)):
+                return  # act-greedy-repeats says so
             agree = all(np.allclose(a, b, rtol=0.0, atol=max(1e-5, subject.tolerance)) for a, b in zip(batched, single, strict=True))
             require(agree, "act_batch and act disagree on the greedy action")
 

@@ -66,8 +66,9 @@ def copies(subject: AgentSubject) -> None:
         require(agent.get_hyperparams().params == kept, "clearing what get_hyperparams returned changed the agent")
         given = HyperparamSet(dict(kept))
         agent.set_hyperparams(given)
+        now = dict(agent.get_hyperparams().params)
         given.params.clear()
-        require(agent.get_hyperparams().params == kept, "clearing what was given to set_hyperparams changed the agent")
+        require(agent.get_hyperparams().params == now, "clearing what was given to set_hyperparams changed the agent")
 
     in_each(subject.envs(), ask)
 

@@ -144,8 +144,7 @@ def state_continues(subject: AgentSubject) -> None:
         state = _stored(agent.state_dict())
         other: Any = subject.make(env, 11)
         other.load_state_dict(state)
-        seen = probe_observations(env)
-        samples = [[np.asarray(a.act(o)) for o in seen] for a in (agent, other)]
+        samples = [[np.asarray(a.act(o)) for o in probe_observations(env)] for a in (agent, other)]
         require(same_actions(*samples, subject.tolerance), "sampled actions differ after load_state_dict")
         for one in (agent, other):
             for index in range(2):

@@ -118,7 +118,7 @@ class AgentSubject:
         """How many windows of :data:`WINDOW` steps pass until the weights have changed, at least 1.
 
         Raises:
-            CheckFailed: They never did within :data:`PATIENCE` windows.
+            NotApplicable: They never did within :data:`PATIENCE` windows; ``learn-changes-weights`` makes that a failure.
         """
         if kind not in self._warm:
             env = self.envs()[kind]
@@ -130,7 +130,7 @@ class AgentSubject:
                     self._warm[kind] = window + 1
                     break
             else:
-                raise CheckFailed(f"{kind}: the weights did not change in {PATIENCE} windows of {WINDOW} steps")
+                raise NotApplicable(f"the weights did not change in {PATIENCE} windows of {WINDOW} steps")
         return self._warm[kind]
 
     def window(self, kind: str, *, seed: int = 0, steps: int = WINDOW) -> EpisodeData:
