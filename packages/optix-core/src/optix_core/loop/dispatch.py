@@ -18,8 +18,10 @@ MAX_FAILURES_IN_A_ROW = 3
 class CallbackDispatcher:
     """Calls callbacks in the order they were added.
 
-    An exception in an observer is logged with its traceback the first time, counted, and switches the observer off after three in
-    a row. An exception in a callback with ``critical = True`` (one that changes the agent) is raised, because continuing
+    An exception in an observer is logged with its traceback the first time, counted, and switches the
+    observer off after three in
+    a row. An exception in a callback with ``critical = True`` (one that changes the agent) is raised,
+    because continuing
     would train something half changed. ``KeyboardInterrupt`` and ``SystemExit`` always pass.
 
     Args:
@@ -39,7 +41,8 @@ class CallbackDispatcher:
         self._strict = strict
         self._on_fault = on_fault
         self._failures: dict[int, int] = {}
-        self._in_a_row: dict[int, int] = {}
+        self._in_a_row: dict[tuple[int, str], int] = {}
+        self._disabled: set[int] = set()
 
     def __iter__(self) -> Iterator[LoopCallback]:
         return iter(self._callbacks)
@@ -56,8 +59,7 @@ class CallbackDispatcher:
     def fire(self, event: str, *args: Any) -> None:
         """Call ``event`` on every callback that is still enabled."""
         for callback in tuple(self._callbacks):
-            key = id(callback)
-            if self._in_a_row.get(key, 0) >= MAX_FAILURES_IN_A_ROW:
+            if id(callback) in self._disabled:
                 continue
             try:
                 getattr(callback, event)(*args)
@@ -66,18 +68,21 @@ class CallbackDispatcher:
                     raise
                 self._record(callback, event, error)
             else:
-                self._in_a_row[key] = 0
+                self._in_a_row[id(callback), event] = 0
 
     def _record(self, callback: LoopCallback, event: str, error: Exception) -> None:
         key, name = id(callback), name_of(callback)
         first = key not in self._failures
         self._failures[key] = self._failures.get(key, 0) + 1
-        self._in_a_row[key] = self._in_a_row.get(key, 0) + 1
-        disabled = self._in_a_row[key] >= MAX_FAILURES_IN_A_ROW
+        self._in_a_row[key, event] = self._in_a_row.get((key, event), 0) + 1
+        disabled = self._in_a_row[key, event] >= MAX_FAILURES_IN_A_ROW
         if first:
             logger.error("callback %s failed in %s; training continues", name, event, exc_info=error)
         if disabled:
-            logger.error("callback %s failed %d times in a row and is switched off", name, MAX_FAILURES_IN_A_ROW)
+            self._disabled.add(key)
+            logger.error(
+                "callback %s failed %d times in a row and is switched off", name, MAX_FAILURES_IN_A_ROW
+            )
         if self._on_fault is not None:
             self._on_fault(name, event, error, disabled)
 
