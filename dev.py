@@ -320,7 +320,12 @@ def lint(options: argparse.Namespace, rest: list[str]) -> int:
     ruff = [str(python), "-m", "ruff"]
     steps = {
         "ruff check": [*ruff, "check", *(["--fix"] if options.fix else []), *rest],
-        "ruff format": [*ruff, "format", *([] if options.fix else ["--check"]), *rest],
+        "ruff format": [
+            *ruff,
+            "format",
+            *([] if options.fix else ["--check", "--output-format", "concise"]),
+            *rest,
+        ],
         "lint-imports": [str(python.parent / "lint-imports"), "--no-logo"],
     }
     failed = [name for name, command in steps.items() if call(command)]
