@@ -1,7 +1,8 @@
 """States as JSON plus named arrays, and back, exactly.
 
-Arrays leave the tree and are named by their path (``"agent/policy/0/weight"``); what stays is JSON. What JSON cannot say is an object with
-one key that begins with a dollar sign; keys of the state itself that do so get a second one.
+Arrays leave the tree and are named by their path (``"agent/policy/0/weight"``); what stays is JSON. What JSON
+cannot say is an object with one key that begins with a dollar sign; keys of the state itself that do so get a
+second one.
 
 ===================  ==================================================================================
 ``{"$array": n}``    the array named n; ``{"$array_f": n}`` the same in Fortran order
@@ -10,8 +11,8 @@ one key that begins with a dollar sign; keys of the state itself that do so get 
 ``{"$scalar": s}``   s is [dtype, value], a numpy scalar
 ===================  ==================================================================================
 
-What comes back equals what went in: dtype, shape, memory order and key order, floats and integers to the last bit. One exception: tuples come back as
-lists, and NaNs as the one NaN that Python's ``float("nan")`` makes.
+What comes back equals what went in: dtype, shape, memory order and key order, floats and integers to the last
+bit. One exception: tuples come back as lists, and NaNs as the one NaN that Python's ``float("nan")`` makes.
 """
 
 from __future__ import annotations
@@ -123,9 +124,10 @@ def decode_value(value: Any) -> Any:
 
 
 def encode_loosely(value: Any) -> Any:
-    """Like :func:`encode_value` for numbers that people hand us to be logged, such as metrics: nothing is refused.
+    """Like :func:`encode_value`, but nothing is refused: for metrics and other things to be logged.
 
-    Numpy scalars become Python numbers, arrays and other sequences lists, keys strings; anything else is stored as its ``repr``.
+    Numpy scalars become Python numbers, arrays and other sequences lists, keys strings; anything else is
+    stored as its ``repr``.
     """
     return encode_value(_plain(value, 0))
 
@@ -143,13 +145,14 @@ def require_finite(name: str, state: Mapping[str, Any]) -> None:
             bad = np.argwhere(~np.isfinite(array))
             where = tuple(int(i) for i in bad[0])
             raise NonFiniteState(
-                f"{path} {array.dtype}{list(array.shape)} holds {len(bad)} non-finite of {array.size} values "
-                f"(first: {float(array[where])} at index {list(where)}). A checkpoint of it would be useless, so none was written and "
-                "earlier ones are untouched. Restore the last good checkpoint and lower the learning rate."
+                f"{path} {array.dtype}{list(array.shape)} holds {len(bad)} non-finite of {array.size} "
+                f"values (first: {float(array[where])} at index {list(where)}). A checkpoint of it would be "
+                "useless, so none was written and earlier ones are untouched. Restore the last good "
+                "checkpoint and lower the learning rate."
             )
 
 
-# -- encoding -----------------------------------------------------------------------------------------------------
+# -- encoding --------------------------------------------------------------------------------------
 
 
 def _encode_mapping(state: Mapping[str, Any], path: str, arrays: Arrays, depth: int) -> JsonObject:
@@ -170,7 +173,7 @@ def _encode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
     if isinstance(value, np.ndarray):
         return _encode_array(cast("NDArray[Any]", value), path, arrays)
     if isinstance(value, np.generic):
-        return _encode_scalar(value, path)
+        return _encode_scalar(cast("np.generic[Any]", value), path)
     if isinstance(value, Mapping):
         return _encode_mapping(cast("Mapping[str, Any]", value), path, arrays, depth)
     if isinstance(value, list | tuple):
@@ -191,8 +194,9 @@ def _encode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
         return value if math.isfinite(value) else {"$float": str(value)}
     raise _unsavable(
         path,
-        f"is a {type(value).__module__}.{type(value).__qualname__}; a state may hold None, bool, int, float, str, numpy arrays and "
-        "scalars, and dicts, lists and tuples of them. Convert it in state_dict()",
+        f"is a {type(value).__module__}.{type(value).__qualname__}; a state may hold None, bool, int, "
+        "float, str, numpy arrays and scalars, and dicts, lists and tuples of them. Convert it in "
+        "state_dict()",
     )
 
 
@@ -230,9 +234,9 @@ def _unsavable(path: str, why: str) -> CheckpointError:
 
 def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, np.ndarray):
-        value = cast("NDArray[Any]", value).tolist()
+        return _plain(cast("NDArray[Any]", value).tolist(), depth)
     if isinstance(value, np.generic):
-        value = value.item()
+        return _plain(cast("np.generic[Any]", value).item(), depth)
     if depth < MAX_DEPTH // 2:
         if isinstance(value, Mapping):
             items = cast("Mapping[Any, Any]", value).items()
@@ -248,7 +252,7 @@ def _plain(value: Any, depth: int) -> Any:
     return repr(value)[:1000]
 
 
-# -- decoding -----------------------------------------------------------------------------------------------------
+# -- decoding --------------------------------------------------------------------------------------
 
 
 def _decode_mapping(document: JsonObject, path: str, arrays: Arrays, depth: int) -> State:

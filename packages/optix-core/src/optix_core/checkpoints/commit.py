@@ -1,8 +1,10 @@
 """The order of system calls that makes a checkpoint appear whole and stay, and disappear whole.
 
-Writing: a fresh ``.tmp-`` directory, each file written and fsynced, the manifest last, the directory fsynced, one rename, the run directory fsynced.
-Removing: one rename to ``.trash-``, the run directory fsynced (else a power failure could undo the rename but not the removals), then the removals. So whatever
-happens in between, a directory named ``ckpt-*`` is complete. There is no index file that could disagree with the directory.
+Writing: a fresh ``.tmp-`` directory, each file written and fsynced, the manifest last, the directory fsynced,
+one rename, the run directory fsynced.
+Removing: one rename to ``.trash-``, the run directory fsynced (else a power failure could undo the rename but
+not the removals), then the removals. So whatever happens in between, a directory named ``ckpt-*`` is
+complete. There is no index file that could disagree with the directory.
 """
 
 from __future__ import annotations
@@ -152,8 +154,8 @@ def _take_over(fs: FileSystem, directory: Path, ours: set[str], *, sync: bool) -
             continue
         if not name.startswith(WEIGHTS_NAME) or not is_safe_name(name):
             raise CheckpointError(
-                f"save_weights wrote {name!r}; it has to write the file or directory that it was given, or names beginning with it, with "
-                "letters, digits and ordinary punctuation. Nothing was saved.",
+                f"save_weights wrote {name!r}; it has to write the file or directory that it was given, or "
+                "names beginning with it, with letters, digits and ordinary punctuation. Nothing was saved.",
                 code="E-CKPT-UNSAVABLE",
             )
         path = directory / name
@@ -164,7 +166,8 @@ def _take_over(fs: FileSystem, directory: Path, ours: set[str], *, sync: bool) -
         folders.update(PurePosixPath(name).parents)
     if not entries:
         raise CheckpointError(
-            f"save_weights({str(directory / WEIGHTS_NAME)!r}) returned without writing anything there. Nothing was saved.",
+            f"save_weights({str(directory / WEIGHTS_NAME)!r}) returned without writing anything there. "
+            "Nothing was saved.",
             code="E-CKPT-UNSAVABLE",
         )
     if sync:
@@ -182,6 +185,6 @@ def _undo(fs: FileSystem, path: Path, run_dir: Path) -> None:
         else:  # visible, but it may not survive: better gone than believed. Emptied later, once the rename is durable.
             fs.rename(path, run_dir / f"{TRASH}{secrets.token_hex(8)}")
     except OSError:
-        # The error that led here is what the caller has to see. A remaining temporary directory is never read as a
-        # checkpoint; a remaining visible one is complete.
+        # The error that led here is what the caller has to see. A remaining temporary directory is never read
+        # as a checkpoint; a remaining visible one is complete.
         return

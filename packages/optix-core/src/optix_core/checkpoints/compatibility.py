@@ -1,9 +1,10 @@
 """Whether a checkpoint fits an agent, decided before the agent is touched.
 
-What has to fit are the arrays that make up the architecture. Optimizer moments and replay memories come and go, so they are left out: an
-agent names the top-level keys of its state that hold fixed arrays in ``architecture_keys`` (empty: nothing is fixed, ``load_state_dict``
-rebuilds it all). An agent that says nothing is compared by ``"weights"`` if its state has that key, and otherwise by those arrays that
-both sides have.
+What has to fit are the arrays that make up the architecture. Optimizer moments and replay memories come and
+go, so they are left out: an agent names the top-level keys of its state that hold fixed arrays in
+``architecture_keys`` (empty: nothing is fixed, ``load_state_dict`` rebuilds it all). An agent that says
+nothing is compared by ``"weights"`` if its state has that key, and otherwise by those arrays that both sides
+have.
 """
 
 from __future__ import annotations
@@ -108,11 +109,11 @@ def check_compatible(
         if here != there and here is not None and there is not None:
             lines.append(f"  {label}: here {here}, in the checkpoint {there}")
     raise IncompatibleCheckpoint(
-        f"{loaded.info.path} (agent {theirs.get('id', 'unknown')}, version {theirs.get('version')}) does not fit this agent"
-        f"{'' if agent is None else ' ' + str(agent.get('id'))}: {len(differences)} weights differ.\n"
-        + "\n".join(lines)
-        + "\nThe agent "
-        "was left as it is. Build it with the environment and network sizes of the checkpoint, or choose another checkpoint."
+        f"{loaded.info.path} (agent {theirs.get('id', 'unknown')}, version {theirs.get('version')}) does "
+        f"not fit this agent{'' if agent is None else ' ' + str(agent.get('id'))}: {len(differences)} "
+        "weights differ.\n" + "\n".join(lines) + "\nThe agent "
+        "was left as it is. Build it with the environment and network sizes of the checkpoint, or choose "
+        "another checkpoint."
     )
 
 

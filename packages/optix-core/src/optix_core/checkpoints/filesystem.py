@@ -1,7 +1,8 @@
 """The one place that changes files of a run: a thin layer over system calls.
 
-Everything the checkpoint store and the decision log do to a disk goes through :class:`FileSystem`. Tests replace it by one that
-fails the n-th operation, records operations for a power-loss model, or kills the process; nothing else needs to know.
+Everything the checkpoint store and the decision log do to a disk goes through :class:`FileSystem`. Tests
+replace it by one that fails the n-th operation, records operations for a power-loss model, or kills the
+process; nothing else needs to know.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class NotARegularFile(OSError):
 class FileSystem:
     """System calls by name. Methods raise :class:`OSError` and nothing else."""
 
-    # -- changing ---------------------------------------------------------------------------------------------
+    # -- changing ----------------------------------------------------------------------------------
 
     def mkdir(self, path: Path) -> None:
         """Create one directory; its parent exists, itself does not."""
@@ -100,7 +101,7 @@ class FileSystem:
         """Remove an empty directory."""
         os.rmdir(path)
 
-    # -- looking ----------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------
 
     def entries(self, path: Path) -> list[Entry]:
         """What a directory holds, sorted by name; links are not followed."""
@@ -167,7 +168,7 @@ def _read_into(fd: int, view: memoryview) -> int:
 def write_all(fs: FileSystem, fd: int, data: bytes | bytearray | memoryview) -> None:
     """Write every byte, also when the system takes them in pieces."""
     view = memoryview(data)
-    while len(view):
+    while view.nbytes:
         taken = fs.write(fd, view)
         if taken <= 0:
             raise OSError("the system accepted no more bytes")
@@ -177,7 +178,7 @@ def write_all(fs: FileSystem, fd: int, data: bytes | bytearray | memoryview) -> 
 def write_file(
     fs: FileSystem, path: Path, data: bytes | bytearray | memoryview, *, sync: bool = True
 ) -> None:
-    """Create ``path`` with ``data``; on return the bytes (not yet the name) are on stable storage if ``sync``."""
+    """Create ``path`` with ``data``; with ``sync`` its bytes (not yet its name) are then on stable storage."""
     fd = fs.create(path)
     try:
         write_all(fs, fd, data)

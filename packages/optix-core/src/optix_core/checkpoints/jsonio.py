@@ -1,4 +1,7 @@
-"""JSON as optix writes and reads it: one canonical form for hashing, and a reader that refuses what is ambiguous or huge."""
+"""JSON as optix writes and reads it.
+
+There is one canonical form for hashing, and the reader refuses what is ambiguous or huge.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ class JsonProblem(ValueError):
 
 
 def canonical(value: Any) -> bytes:
-    """The one spelling of ``value``: sorted keys, no spaces, ASCII escapes, no NaN. What digests are taken of."""
+    """The one spelling of ``value``, for digests: sorted keys, no spaces, ASCII escapes, no NaN."""
     return _dump(value, sort_keys=True)
 
 
@@ -39,7 +42,8 @@ def parse_object(data: bytes | bytearray | memoryview, limit: int = MAX_JSON_BYT
         limit: Most bytes that are looked at.
 
     Raises:
-        JsonProblem: Too long, too deep, not UTF-8, not JSON, not an object, a repeated key, or NaN and the like.
+        JsonProblem: Too long, too deep, not UTF-8, not JSON, not an object, a repeated key, or NaN and the
+            like.
     """
     if len(data) > limit:
         raise JsonProblem(f"{len(data)} bytes, more than the {limit} allowed")

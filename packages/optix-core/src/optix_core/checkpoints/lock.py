@@ -1,7 +1,8 @@
 """One writer per run directory, enforced by the kernel.
 
-``flock`` on ``.lock`` is held while a run writes. The kernel releases it when the process dies, however it dies, and keeps it while the
-process is merely stopped, so there is no guessing by age and nothing to clean up. Readers need no lock.
+``flock`` on ``.lock`` is held while a run writes. The kernel releases it when the process dies, however it
+dies, and keeps it while the process is merely stopped, so there is no guessing by age and nothing to clean
+up. Readers need no lock.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 import weakref
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from optix_core.checkpoints.jsonio import JsonProblem, canonical, parse_object
 from optix_core.errors import CheckpointLocked
@@ -29,8 +31,8 @@ class RunLock:
 
     Args:
         directory: The run directory, which exists.
-        unsafe_no_lock: Take no lock where the file system cannot lock. Two writers then destroy each other's work
-            without notice.
+        unsafe_no_lock: Take no lock where the file system cannot lock. Two writers then destroy each other's
+            work without notice.
     """
 
     def __init__(self, directory: Path, *, unsafe_no_lock: bool = False) -> None:
@@ -52,12 +54,14 @@ class RunLock:
             True if it was not held before.
 
         Raises:
-            CheckpointLocked: Somebody else holds it, this is a fork of the holder, or it cannot be had here at all.
+            CheckpointLocked: Somebody else holds it, this is a fork of the holder, or it cannot be had here
+                at all.
         """
         if self._depth and self._owner != os.getpid():
             raise CheckpointLocked(
-                f"{self._path.parent} is being written by the parent of this process (pid {self._owner}). A forked child must not write "
-                "checkpoints; let the parent do it, or give the child a directory of its own."
+                f"{self._path.parent} is being written by the parent of this process (pid {self._owner}). A "
+                "forked child must not write checkpoints; let the parent do it, or give the child a "
+                "directory of its own."
             )
         if self._depth == 0:
             self._fd = self._lock()
@@ -81,7 +85,13 @@ class RunLock:
                 )  # closing releases the lock; the file stays, removing it would race with others
                 self._fd = None
 
-    def __enter__(self) -> RunLock:
+    def drop_inherited(self) -> None:
+        """In a forked child: let go of the descriptor, so that the lock ends with the parent."""
+        if self._fd is not None and self._owner != os.getpid():
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> Self:
         self.acquire()
         return self
 
@@ -113,8 +123,9 @@ class RunLock:
     def _without(self, why: str) -> None:
         if not self._unsafe:
             raise CheckpointLocked(
-                f"Cannot lock {self._path.parent}: {why}. Without a lock a second writer would go unnoticed. Use a directory on a local "
-                "file system, or unsafe_no_lock=True if you are sure that nothing else writes there."
+                f"Cannot lock {self._path.parent}: {why}. Without a lock a second writer would go "
+                "unnoticed. Use a directory on a local file system, or unsafe_no_lock=True if you are sure "
+                "that nothing else writes there."
             )
 
     def _describe(self, fd: int) -> None:
@@ -135,8 +146,8 @@ class RunLock:
         except (OSError, JsonProblem, KeyError, TypeError, ValueError, OverflowError):
             holder = "another process (it has not said which)"
         return (
-            f"{self._path.parent} is being written by {holder}. Wait for it or stop it, or use another directory. Reading (optix eval, "
-            "explain) needs no lock."
+            f"{self._path.parent} is being written by {holder}. Wait for it or stop it, or use another "
+            "directory. Reading (optix eval, explain) needs no lock."
         )
 
 
@@ -150,6 +161,4 @@ def _close_in_forks() -> None:
 
 def _drop_inherited() -> None:
     for lock in list(_held):
-        if lock._fd is not None:  # noqa: SLF001  # this module's own class
-            os.close(lock._fd)
-            lock._fd = None
+        lock.drop_inherited()

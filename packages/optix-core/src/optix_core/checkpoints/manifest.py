@@ -1,7 +1,8 @@
 """What a checkpoint says about itself: ``manifest.json``, the last file written and the first one read.
 
-It lists every file with size and SHA-256, every array with dtype and shape, who wrote it and why, and carries a digest of itself, so
-that any changed bit anywhere in the checkpoint is found before a byte of it is used. Paths in it are relative to the checkpoint.
+It lists every file with size and SHA-256, every array with dtype and shape, who wrote it and why, and carries
+a digest of itself, so that any changed bit anywhere in the checkpoint is found before a byte of it is used.
+Paths in it are relative to the checkpoint.
 """
 
 from __future__ import annotations
@@ -180,8 +181,9 @@ def _check_version(document: JsonObject, where: str) -> None:
         raise CorruptCheckpoint(f"{where} is broken: it has no format version.")
     if version[0] > VERSION[0] or reader > VERSION:
         raise IncompatibleCheckpoint(
-            f"{where} has format {version[0]}.{version[1]} and needs a reader of at least {reader[0]}.{reader[1]}; this optix-core reads "
-            f"up to {VERSION[0]}.{VERSION[1]}. Install a newer one: pip install --upgrade optix-core."
+            f"{where} has format {version[0]}.{version[1]} and needs a reader of at least "
+            f"{reader[0]}.{reader[1]}; this optix-core reads up to {VERSION[0]}.{VERSION[1]}. Install a "
+            "newer one: pip install --upgrade optix-core."
         )
     if version[0] < 1:
         raise CorruptCheckpoint(f"{where} is broken: there never was a format {version[0]}.{version[1]}.")
@@ -229,14 +231,14 @@ def _checked(document: JsonObject) -> JsonObject:
             raise ValueError(f"{name} is missing")
         value = document[name]
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise ValueError(f"{name} is {value!r}")
+            raise TypeError(f"{name} is {value!r}")
         values[name] = value
     if values["kind"] not in KINDS:
         raise ValueError(f"kind is {values['kind']!r}")
     values["files"] = {name: _file_entry(name, entry) for name, entry in values["files"].items()}
     for name, entry in values["components"].items():
         if not isinstance(entry, dict):
-            raise ValueError(f"component {name!r} is {entry!r}")
+            raise TypeError(f"component {name!r} is {entry!r}")
     return values
 
 
@@ -244,7 +246,7 @@ def _file_entry(name: str, entry: Any) -> FileEntry:
     if not is_safe_name(name):
         raise ValueError(f"{name!r} is not allowed as the name of a file")
     if not isinstance(entry, dict):
-        raise ValueError(f"file {name!r} is {entry!r}")
+        raise TypeError(f"file {name!r} is {entry!r}")
     content = cast("JsonObject", entry)
     size, digest = content.get("size"), content.get("sha256")
     if type(size) is not int or size < 0 or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):

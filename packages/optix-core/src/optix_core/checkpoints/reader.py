@@ -76,7 +76,8 @@ class LoadedCheckpoint:
     Attributes:
         info: Where it lies and what it says about itself.
         components: State by name, such as "agent" and "pipeline".
-        weights: What the agent's own ``save_weights`` wrote, for agents without ``state_dict``; the path to pass to ``load_weights``.
+        weights: What the agent's own ``save_weights`` wrote, for agents without ``state_dict``; the path to
+            pass to ``load_weights``.
     """
 
     info: CheckpointInfo
@@ -101,7 +102,8 @@ class LoadedCheckpoint:
                     else "use the configuration that the run was started with"
                 )
                 raise IncompatibleCheckpoint(
-                    f"{self.info.path} holds the state of {name!r}, which nothing here can restore; {remedy}. Nothing was changed."
+                    f"{self.info.path} holds the state of {name!r}, which nothing here can restore; "
+                    f"{remedy}. Nothing was changed."
                 )
 
 

@@ -1,7 +1,8 @@
 """Policies of a run: saved when they are good, found again by score, restored into the agent.
 
-The loop's view of :class:`~optix_core.checkpoints.store.CheckpointStore`. An agent with ``state_dict`` and ``load_state_dict`` is stored and restored
-completely (weights, optimizer, normalisers, random streams); one with only the six methods of BaseAgent by its ``save_weights``.
+The loop's view of :class:`~optix_core.checkpoints.store.CheckpointStore`. An agent with ``state_dict`` and
+``load_state_dict`` is stored and restored completely (weights, optimizer, normalisers, random streams); one
+with only the six methods of BaseAgent by its ``save_weights``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from optix_core.checkpoints.reporting import Report, warn
 from optix_core.checkpoints.retention import by_score
 from optix_core.checkpoints.store import CheckpointStore
 from optix_core.errors import CheckpointNotSaved, CorruptCheckpoint, IncompatibleCheckpoint
-from optix_core.state import State, Stateful
+from optix_core.state import State, Stateful, arrays_in
 from optix_core.types import EvalMetrics, HyperparamSet, PolicySnapshot
 
 FAILURES_ALLOWED = 3
@@ -36,11 +37,13 @@ class CheckpointRegistry:
     """Stored policies in one directory.
 
     Args:
-        checkpoint_dir: The directory; created if missing. Several registries, also in other processes, may read it while one writes.
+        checkpoint_dir: The directory; created if missing. Several registries, also in other processes, may
+            read it while one writes.
         max_snapshots: How many checkpoints remain. The best and the newest always do.
         fs: System calls, replaced in tests.
         durability: See :class:`~optix_core.checkpoints.store.CheckpointStore`.
-        on_save_error: "warn": a failed save is reported and the next one tried, and only the third in a row raises. "raise": the first does.
+        on_save_error: "warn": a failed save is reported and the next one tried, and only the third in a row
+            raises. "raise": the first does.
         run_id: Written into every checkpoint.
         report: Receives one sentence per event worth a person's attention; the default is a Python warning.
         unsafe_no_lock: See :class:`~optix_core.checkpoints.lock.RunLock`.
@@ -100,6 +103,15 @@ class CheckpointRegistry:
         """
         return self.store.lock()
 
+    def preflight(self, agent: BaseAgent | None = None) -> None:
+        """Make sure, before training, that the directory can hold a run: access, syncing, locking, space.
+
+        Raises:
+            CheckpointError: It cannot, and why; :class:`CheckpointLocked` if another process writes there.
+        """
+        arrays = arrays_in(agent.state_dict()) if isinstance(agent, Stateful) else {}
+        self.store.preflight(sum(array.nbytes for array in arrays.values()))
+
     def save(
         self,
         agent: BaseAgent,
@@ -117,18 +129,20 @@ class CheckpointRegistry:
 
         Args:
             agent: Whose state is stored.
-            eval_metrics: What it achieved. The score takes part in "best" if it is finite and ``reason`` is "improvement".
+            eval_metrics: What it achieved. The score takes part in "best" if it is finite and ``reason`` is
+                "improvement".
             hyperparams: The values in force.
             training: State of everything else that a resumed run needs, by component.
             step: Environment steps learned from; without it, checkpoints are numbered.
             window: Windows learned from; without it, the metrics' ``episode_id``.
             reason: "improvement", "periodic", "signal", "final" or another word.
-            kind: What resuming can promise, "exact" or "boundary". Without ``training``, or for an agent without
-                ``state_dict``, it is "weights" whatever is asked for.
+            kind: What resuming can promise, "exact" or "boundary". Without ``training``, or for an agent
+                without ``state_dict``, it is "weights" whatever is asked for.
             keep_always: Never remove it.
 
         Returns:
-            What was stored, or None if the disk refused; that has been reported then, and earlier checkpoints are intact.
+            What was stored, or None if the disk refused; that has been reported then, and earlier checkpoints
+            are intact.
 
         Raises:
             CheckpointNotSaved: Saving failed three times in a row (once with ``on_save_error="raise"``).
@@ -197,7 +211,7 @@ class CheckpointRegistry:
         return self.restore(agent, self.store.load(name), weights_only=weights_only)
 
     def load_best(self, agent: BaseAgent, *, weights_only: bool = False) -> PolicySnapshot | None:
-        """Restore the best policy that fits the agent, or return None if nothing with a finite score is stored.
+        """Restore the best policy that fits the agent; None if nothing with a finite score is stored.
 
         Raises:
             CorruptCheckpoint: Something is stored, and all of it is damaged.
@@ -207,7 +221,7 @@ class CheckpointRegistry:
         return None if loaded is None else self.restore(agent, loaded, weights_only=weights_only)
 
     def _ranked_for(self, agent: BaseAgent, infos: Sequence[CheckpointInfo]) -> Sequence[CheckpointInfo]:
-        """Best first, of those that ``agent`` can take; all of them if it can take none, so that loading says why."""
+        """Best first, of those that ``agent`` can take; if it can take none, all, so that loading says why."""
         ranked = by_score(infos)
         state = agent.state_dict() if isinstance(agent, Stateful) else None
         fitting = [info for info in ranked if fits(agent, state, info)]
@@ -218,8 +232,9 @@ class CheckpointRegistry:
     ) -> PolicySnapshot | None:
         """Restore the mean of the weights of several good policies.
 
-        Candidates score at least ``best - |best| * score_band``; the ``top_k`` best of them are averaged. With fewer than two, the best
-        alone is restored. What is not weights (optimizer, random streams) is the best one's.
+        Candidates score at least ``best - |best| * score_band``; the ``top_k`` best of them are averaged.
+        With fewer than two, the best alone is restored. What is not weights (optimizer, random streams) is
+        the best one's.
 
         Returns:
             The best snapshot, or None if nothing with a finite score is stored.
@@ -237,8 +252,8 @@ class CheckpointRegistry:
             return self.load_best(agent)
         if getattr(type(agent), "average_weights", BaseAgent.average_weights) is BaseAgent.average_weights:
             raise NotImplementedError(
-                f"{type(agent).__name__} cannot average weights, so there is no ensemble of {len(chosen)} policies to load. Use load_best, or "
-                "implement average_weights."
+                f"{type(agent).__name__} cannot average weights, so there is no ensemble of {len(chosen)} "
+                "policies to load. Use load_best, or implement average_weights."
             )
         loaded = [self.store.load(info.name) for info in chosen]
         with tempfile.TemporaryDirectory(prefix="optix-ensemble-") as scratch, _Undo(agent):
@@ -291,8 +306,9 @@ class CheckpointRegistry:
         else:
             kind = type(agent).__name__
             raise IncompatibleCheckpoint(
-                f"{loaded.info.path} holds the complete state of {loaded.info.manifest.agent.get('id', 'an agent')}, and {kind} has no "
-                "load_state_dict to take it. Load it with the agent that wrote it."
+                f"{loaded.info.path} holds the complete state of "
+                f"{loaded.info.manifest.agent.get('id', 'an agent')}, and {kind} has no load_state_dict to "
+                "take it. Load it with the agent that wrote it."
             )
         return snapshot_of(loaded.info)
 

@@ -10,10 +10,14 @@ class Ranked(Protocol):
     """What ranking and retention look at."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Unique among the items."""
+        ...
 
     @property
-    def sequence(self) -> int: ...
+    def sequence(self) -> int:
+        """Place in the order of writing."""
+        ...
 
     @property
     def score(self) -> float | None:
@@ -21,11 +25,13 @@ class Ranked(Protocol):
         ...
 
     @property
-    def pinned(self) -> bool: ...
+    def pinned(self) -> bool:
+        """Whether it must never be removed."""
+        ...
 
     @property
     def family(self) -> str:
-        """Equal for checkpoints whose agents have the same architecture; scores of different ones hardly compare."""
+        """Equal for agents of the same architecture; scores of different ones hardly compare."""
         ...
 
 
@@ -40,8 +46,10 @@ def by_score(items: Sequence[R]) -> list[R]:
 def evictable(items: Sequence[R], keep: int | None, protected: Collection[str] = ()) -> list[R]:
     """What may be removed so that at most ``keep`` remain, oldest first.
 
-    The best (overall, and of the newest one's architecture) and the newest always stay, as do pinned and ``protected`` ones, which don't count. Of the others, those without a score go before those
-    with one (ensembles need those), and the second newest goes last, because it is what remains should the newest turn out damaged.
+    The best (overall, and of the newest one's architecture) and the newest always stay, as do pinned and
+    ``protected`` ones, which don't count. Of the others, those without a score go before those with one
+    (ensembles need those), and the second newest goes last, because it is what remains should the newest turn
+    out damaged.
 
     Args:
         items: All checkpoints.

@@ -13,7 +13,8 @@ run_dir/
   quarantine/              damaged checkpoints
 ```
 
-The directory is the index, so nothing can disagree with it; it may be moved, copied or read by others at any time.
+The directory is the index, so nothing can disagree with it; it may be moved, copied or read by others at any
+time.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from optix_core.checkpoints.manifest import (
     platform_block,
     score_parts,
 )
+from optix_core.checkpoints.preflight import preflight
 from optix_core.checkpoints.reader import CheckpointInfo, LoadedCheckpoint
 from optix_core.checkpoints.reporting import Report, warn
 from optix_core.checkpoints.retention import by_score, evictable
@@ -83,14 +85,16 @@ Problems = list[Problem]
 class CheckpointStore:
     """The checkpoints in one directory.
 
-    Reading needs no lock and works while another process writes. Writing takes the lock for the time of the call, unless
-    :meth:`lock` holds it for longer, as a run does.
+    Reading needs no lock and works while another process writes. Writing takes the lock for the time of the
+    call, unless :meth:`lock` holds it for longer, as a run does.
 
     Args:
         run_dir: The directory; it is created if missing.
         fs: System calls, replaced in tests.
-        keep: How many checkpoints remain (see :func:`~optix_core.checkpoints.retention.evictable`), or None for all.
-        durability: "power": a returned save survives a power failure. "process": it survives a killed process; no fsync is made.
+        keep: How many checkpoints remain (see :func:`~optix_core.checkpoints.retention.evictable`), or None
+            for all.
+        durability: "power": a returned save survives a power failure. "process": it survives a killed
+            process; no fsync is made.
         run_id: Written into every manifest.
         report: Receives one sentence per damaged checkpoint and the like; the default is a Python warning.
         unsafe_no_lock: See :class:`~optix_core.checkpoints.lock.RunLock`.
@@ -125,12 +129,13 @@ class CheckpointStore:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(
-                f"Cannot use {self.run_dir} for checkpoints: {error.strerror or error}. Choose another directory.",
+                f"Cannot use {self.run_dir} for checkpoints: {error.strerror or error}. Choose another "
+                "directory.",
                 code="E-CKPT-UNWRITABLE",
             ) from error
         self._lock = RunLock(self.run_dir, unsafe_no_lock=unsafe_no_lock)
 
-    # -- looking ----------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------
 
     def scan(self) -> tuple[Infos, Problems]:
         """All checkpoints, in the order of writing, and what looks like one but has no valid manifest."""
@@ -226,7 +231,7 @@ class CheckpointStore:
         """
         return self._first_good(order, which, reader.load)
 
-    # -- writing ----------------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------
 
     def lock(self) -> RunLock:
         """The writer's lock, to be used in a ``with`` statement around a whole run.
@@ -260,8 +265,9 @@ class CheckpointStore:
     ) -> CheckpointInfo:
         """Write a checkpoint; when this returns, it is durable.
 
-        A step may be saved again. Equal contents, with no better claim to be kept, are not written twice. Other contents get a name with ``-r1``, ``-r2``, ...; if
-        they come from a later process and the agent's state differs, that is reported, for the run is then not deterministic.
+        A step may be saved again. Equal contents, with no better claim to be kept, are not written twice.
+        Other contents get a name with ``-r1``, ``-r2``, ...; if they come from a later process and the
+        agent's state differs, that is reported, for the run is then not deterministic.
 
         Args:
             components: State by name; "agent" is the agent's.
@@ -273,14 +279,17 @@ class CheckpointStore:
             agent_info: Who the agent is (see :func:`~optix_core.checkpoints.compatibility.describe_agent`).
             parent: The checkpoint that this run was resumed from.
             pins: Names that this save's retention must not remove.
-            opaque: Writes the agent's weights to the path that it is given, for agents without ``state_dict``.
+            opaque: Writes the agent's weights to the path that it is given, for agents without
+                ``state_dict``.
             reason: Why it is taken.
             keep_always: Never remove it.
             finite: Components whose arrays must be finite.
-            architecture_keys: Top-level keys of the agent's state whose arrays must fit when it is loaded (see compatibility.py).
+            architecture_keys: Top-level keys of the agent's state whose arrays must fit when it is loaded
+                (see compatibility.py).
 
         Raises:
-            CheckpointNotSaved: The disk refused. Nothing changed, earlier checkpoints are intact, the call may be repeated.
+            CheckpointNotSaved: The disk refused. Nothing changed, earlier checkpoints are intact, the call
+                may be repeated.
             NonFiniteState: An array of a ``finite`` component holds NaN or infinity.
             CheckpointError: A state holds something that cannot be stored.
             CheckpointLocked: Another process writes here.
@@ -325,6 +334,24 @@ class CheckpointStore:
             self._prune(pins)
         return info
 
+    def preflight(self, expected_bytes: int = 0) -> None:
+        """Make sure, before training, that this directory can hold a run.
+
+        Raises:
+            CheckpointLocked: Another process writes here, or locking does not work.
+            CheckpointError: Something else does not work there, or space for three checkpoints of
+                ``expected_bytes`` is lacking.
+        """
+        try:
+            with self._lock:
+                preflight(self._fs, self.run_dir, expected_bytes)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.run_dir} cannot be locked: {error.strerror or error}. Choose a directory that you "
+                "can write.",
+                code="E-CKPT-UNWRITABLE",
+            ) from error
+
     def gc(self) -> Names:
         """Remove what interrupted saves left; returns the names."""
         with self._lock:
@@ -335,7 +362,7 @@ class CheckpointStore:
         with self._lock:
             return quarantine(self._fs, self.run_dir / name)
 
-    # -- inside -----------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _commit(
         self, files: dict[str, Sealed], described: JsonObject, opaque: Callable[[Path], None] | None
@@ -392,19 +419,21 @@ class CheckpointStore:
             before, now = theirs.components.get("agent"), mine.components.get("agent")
             if mine.run_id is not None and before is not None and now is not None and before != now:
                 self._report(
-                    f"Step {mine.step} was reached twice and the agent's state differs ({other.name} and {info.name}, both kept): this run is "
-                    "not deterministic. Compare versions, thread counts and environments of the two sessions."
+                    f"Step {mine.step} was reached twice and the agent's state differs ({other.name} and "
+                    f"{info.name}, both kept): this run is not deterministic. Compare versions, thread "
+                    "counts and environments of the two sessions."
                 )
 
     def _prune(self, pins: Collection[str]) -> None:
-        """Remove what retention lets go; the save that led here is durable, so a failure waits for the next time."""
+        """Remove what retention lets go. The save before it is durable, so a failure here can wait."""
         for info in evictable(self.list(), self._keep, {*pins, *self._protected}):
             try:
                 discard(self._fs, info.path, sync=self._sync)
             except OSError as error:
                 self._untidy = True
                 self._report(
-                    f"Could not remove the old checkpoint {info.path}: {error.strerror or error}. Trying again later."
+                    f"Could not remove the old checkpoint {info.path}: {error.strerror or error}. Trying "
+                    "again later."
                 )
                 return
 
@@ -421,7 +450,7 @@ class CheckpointStore:
         which: str,
         use: Callable[[FileSystem, Path], T],
     ) -> T | None:
-        """The first in ``order`` for which ``use`` finds every byte right; damaged ones on the way are reported and put aside."""
+        """The first in ``order`` for which ``use`` finds every byte right; damaged ones are put aside."""
         for _ in range(_LISTINGS):
             infos, problems = self.scan()
             rejected = {problem.path: problem.error for problem in problems}
@@ -444,7 +473,8 @@ class CheckpointStore:
             self._put_aside(rejected, f"there is no other to use as the {which}")
             newer = all(isinstance(error, IncompatibleCheckpoint) for error in rejected.values())
             raise (IncompatibleCheckpoint if newer else CorruptCheckpoint)(
-                f"No usable checkpoint in {self.run_dir}:\n{reasons}\nRestore the directory from a copy, or start a new run."
+                f"No usable checkpoint in {self.run_dir}:\n{reasons}\nRestore the directory from a copy, or "
+                "start a new run."
             )
         raise CheckpointError(f"{self.run_dir} changes faster than it can be read; try again.")
 
@@ -473,8 +503,9 @@ class CheckpointStore:
         except OSError:
             free = "how much is free there is unknown"
         return CheckpointNotSaved(
-            f"The checkpoint of step {step} was not saved in {self.run_dir}: {error.strerror or error}. It needs {needed:,} bytes; {free}. "
-            "Earlier checkpoints are intact. Free some space or check the disk; saving is tried again."
+            f"The checkpoint of step {step} was not saved in {self.run_dir}: {error.strerror or error}. It "
+            f"needs {needed:,} bytes; {free}. Earlier checkpoints are intact. Free some space or check the "
+            "disk; saving is tried again."
         )
 
 
@@ -495,8 +526,8 @@ def _encode(components: Mapping[str, State]) -> tuple[dict[str, Sealed], JsonObj
     if len(state) > MAX_JSON_BYTES:
         largest = max(encoded.document, key=lambda n: len(ordered(encoded.document[n])))
         raise CheckpointError(
-            f"What is not arrays takes {len(state):,} bytes, more than the {MAX_JSON_BYTES:,} allowed; most of it is in {largest!r}. Keep "
-            "long lists of numbers as numpy arrays. Nothing was written.",
+            f"What is not arrays takes {len(state):,} bytes, more than the {MAX_JSON_BYTES:,} allowed; most "
+            f"of it is in {largest!r}. Keep long lists of numbers as numpy arrays. Nothing was written.",
             code="E-CKPT-UNSAVABLE",
         )
     files[STATE_NAME] = Sealed.of(state)

@@ -1,8 +1,9 @@
 """Arrays as safetensors bytes, and back with every bound checked before anything is built from it.
 
-The format (https://github.com/huggingface/safetensors): eight bytes little-endian header length, a JSON header with dtype, shape
-and offsets per array, then the data. It holds no code. Writing uses the safetensors package; reading parses the header
-here, because a loader must not trust one length in it, and gives arrays that are views of the one buffer read.
+The format (https://github.com/huggingface/safetensors): eight bytes little-endian header length, a JSON
+header with dtype, shape and offsets per array, then the data. It holds no code. Writing uses the safetensors
+package; reading parses the header here, because a loader must not trust one length in it, and gives arrays
+that are views of the one buffer read.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def serialize(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """The arrays as one safetensors file; equal contents give equal bytes, whatever the order of keys."""
     from safetensors.numpy import save
 
-    # The package swaps dimensions of Fortran-ordered input in some releases; row-major copies are always right.
+    # The package swaps dimensions of Fortran-ordered input in some releases; row-major copies are always
+    # right.
     return save({name: np.asarray(arrays[name], order="C") for name in sorted(arrays)})
 
 

@@ -1,8 +1,9 @@
 """Every decision of a run, one JSON line each, with the numbers behind it.
 
-A line ends in a CRC-32 of what stands before it. A process killed in the middle of a line leaves a torn tail, which the next writer cuts
-off; a line damaged later is skipped by readers, with a sentence that says which. Lines are numbered: a run that is resumed from a checkpoint cuts the
-log back to the number stored there, so nothing appears twice.
+A line ends in a CRC-32 of what stands before it. A process killed in the middle of a line leaves a torn tail,
+which the next writer cuts off; a line damaged later is skipped by readers, with a sentence that says which.
+Lines are numbered: a run that is resumed from a checkpoint cuts the log back to the number stored there, so
+nothing appears twice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from optix_core.checkpoints.codec import CodecProblem, decode_value, encode_loosely
 from optix_core.checkpoints.filesystem import FileSystem, write_all
@@ -31,7 +32,8 @@ class LogEvent:
     """One line.
 
     Attributes:
-        seq: Its number, counted from 1 over the whole run; a missing number is a line that could not be written.
+        seq: Its number, counted from 1 over the whole run; a missing number is a line that could not be
+            written.
         kind: What happened ("improved", "stopped", ...).
         window: Windows learned from at that moment.
         step: Environment steps learned from at that moment.
@@ -50,7 +52,8 @@ class LogEvent:
 class DecisionLog:
     """The log in one file. Only the holder of the run's lock may write; reading needs nothing.
 
-    Nothing is opened or changed before the first write. Failing writes never stop training: they are counted, and the first of a series is reported.
+    Nothing is opened or changed before the first write. Failing writes never stop training: they are counted,
+    and the first of a series is reported.
 
     Args:
         path: The file, usually ``run_dir/events.jsonl``.
@@ -93,7 +96,8 @@ class DecisionLog:
             kind: What happened.
             window: Windows learned from.
             step: Environment steps learned from.
-            **numbers: What it was based on; numpy scalars, NaN and infinity are fine, what JSON cannot say is stored as its ``repr``.
+            **numbers: What it was based on; numpy scalars, NaN and infinity are fine, what JSON cannot say is
+                stored as its ``repr``.
         """
         clash = sorted(set(numbers) & set(RESERVED))
         if clash:
@@ -172,20 +176,18 @@ class DecisionLog:
         if fd is not None:
             self._fs.close(fd)
 
-    def __enter__(self) -> DecisionLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- inside -----------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _opened(self) -> int:
         """The file open for appending, ending in a whole line."""
         if self._fd is None:
-            end = 0
-            for end, _ in self._lines():
-                pass
+            end = max((offset for offset, _ in self._lines()), default=0)
             fd = self._fs.open_append(self.path)
             try:
                 self._fs.truncate(fd, end)
@@ -200,8 +202,8 @@ class DecisionLog:
         if not self._failing:
             why = error.message if isinstance(error, CheckpointError) else error.strerror or error
             self._report(
-                f"{self.path} cannot be written: {why}. Training goes on; decisions are missing from the log until this is "
-                "solved."
+                f"{self.path} cannot be written: {why}. Training goes on; decisions are missing from the "
+                "log until this is solved."
             )
         self._failing = True
         try:

@@ -18,8 +18,9 @@ _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)[^\s/@]+@")
 def redact(value: Any) -> Any:
     """A copy of a configuration without secrets.
 
-    The values of keys that contain token, secret, password, credential or api_key are replaced, and so are user names and passwords inside
-    URLs. A number under a key with "token" stays: ``max_tokens = 512`` is no secret.
+    The values of keys that contain token, secret, password, credential or api_key are replaced, and so are
+    user names and passwords inside URLs. A number under a key with "token" stays: ``max_tokens = 512`` is no
+    secret.
     """
     if isinstance(value, Mapping):
         return {key: _redact_item(str(key), item) for key, item in cast("Mapping[Any, Any]", value).items()}

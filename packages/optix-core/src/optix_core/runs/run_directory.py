@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 import re
 import secrets
 import time
@@ -91,7 +90,8 @@ class RunDirectory:
 
         Args:
             root: The directory of all runs; created if missing.
-            name: Its name; without one, ``<date>-<env>-<algorithm>-seed<N>``, with ``-2``, ``-3``, ... if that is taken.
+            name: Its name; without one, ``<date>-<env>-<algorithm>-seed<N>``, with ``-2``, ``-3``, ... if
+                that is taken.
             config: What it is started with; secrets are removed before it is written.
             seed: Root seed.
             env: Environment id, for the name; without it, ``config["env"]``.
@@ -109,7 +109,8 @@ class RunDirectory:
             if name is not None:
                 if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,127}", name):
                     raise CheckpointError(
-                        f"{name!r} cannot be the name of a run: use letters, digits and . _ + = - (at most 128).",
+                        f"{name!r} cannot be the name of a run: use letters, digits and . _ + = - (at most "
+                        "128).",
                         code="E-RUN-NAME",
                     )
                 path = parent / name
@@ -125,7 +126,8 @@ class RunDirectory:
             ) from error
         except OSError as error:
             raise CheckpointError(
-                f"Cannot make a run in {parent}: {error.strerror or error}. Choose a directory that can be written.",
+                f"Cannot make a run in {parent}: {error.strerror or error}. Choose a directory that can be "
+                "written.",
                 code="E-RUN-UNWRITABLE",
             ) from error
 
@@ -162,14 +164,11 @@ class RunDirectory:
         """
         system = fs or FileSystem()
         place = Path(root).absolute()
-        runs: list[RunDirectory] = []
         try:
             names = [entry.name for entry in system.entries(place) if entry.kind == "directory"]
         except OSError as error:
             raise _cannot_open(place, error) from error
-        for name in names:
-            if (place / name / RUN_NAME).is_file():
-                runs.append(cls.open(place / name, fs=system))
+        runs = [cls.open(place / name, fs=system) for name in names if (place / name / RUN_NAME).is_file()]
         if not runs:
             raise CheckpointError(
                 f"There are no runs in {place}. Start one with: optix train ENV.", code="E-RUN-MISSING"
@@ -177,7 +176,7 @@ class RunDirectory:
         return max(runs, key=lambda run: (run.info.created, run.path.name))
 
     def registry(self, max_snapshots: int | None = 10, **options: Any) -> CheckpointRegistry:
-        """The run's checkpoints; ``options`` are those of :class:`~optix_core.checkpoints.CheckpointRegistry`."""
+        """The run's checkpoints; ``options`` are those of :class:`CheckpointRegistry`."""
         return CheckpointRegistry(self.path, max_snapshots, fs=self._fs, run_id=self.info.run_id, **options)
 
     def log(self, **options: Any) -> DecisionLog:
@@ -202,7 +201,7 @@ def _name_from(env: Any, algorithm: Any, seed: int | None) -> str:
 
 
 def _fresh_directory(fs: FileSystem, parent: Path, base: str) -> Path:
-    """Create ``base``, ``base-2``, ...: making the directory is what claims the name, also against other processes."""
+    """Create ``base``, ``base-2``, ...: making it is what claims a name, also against other processes."""
     for number in range(1, 100_000):
         path = parent / (base if number == 1 else f"{base}-{number}")
         try:
@@ -253,11 +252,12 @@ def _parse_info(data: bytearray, where: Path) -> RunInfo:
         version = document.get("format_version")
         if isinstance(version, int) and version > VERSION:
             raise IncompatibleCheckpoint(
-                f"{where} has format {version}; this optix-core reads up to {VERSION}. Install a newer one: pip install --upgrade optix-core."
+                f"{where} has format {version}; this optix-core reads up to {VERSION}. Install a newer one: "
+                "pip install --upgrade optix-core."
             )
         values = {key: decode_value(document[key]) for key in RunInfo.__dataclass_fields__}
         if not isinstance(values["run_id"], str) or not isinstance(values["config"], dict):
-            raise ValueError("run_id or config has the wrong type")
+            raise TypeError("run_id or config has the wrong type")
         return RunInfo(**values)
     except (JsonProblem, CodecProblem, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{where} is broken: {error}.", code="E-RUN-BROKEN") from None
@@ -272,7 +272,7 @@ def _cannot_open(place: Path, error: OSError) -> CheckpointError:
     if isinstance(error, FileNotFoundError):
         near: list[str] = []
         if place.parent.is_dir():
-            near = difflib.get_close_matches(place.name, os.listdir(place.parent), n=3)
+            near = difflib.get_close_matches(place.name, [p.name for p in place.parent.iterdir()], n=3)
         hint = f" Did you mean {' or '.join(str(place.parent / name) for name in near)}?" if near else ""
         return CheckpointError(f"There is no directory {place}.{hint}", code="E-RUN-MISSING")
     return CheckpointError(
@@ -286,7 +286,8 @@ def _not_a_run(place: Path, names: list[str]) -> CheckpointError:
         return CheckpointError(f"{place} is empty: no run was started there.", code="E-RUN-EMPTY")
     if "manifest.json" in names and any(name.startswith("snapshot_") for name in names):
         return CheckpointError(
-            f"{place} holds snapshots of tensor-optix, which optix cannot continue. Load their weights with tensor-optix, and start a new run.",
+            f"{place} holds snapshots of tensor-optix, which optix cannot continue. Load their weights with "
+            "tensor-optix, and start a new run.",
             code="E-RUN-FOREIGN",
         )
     if {"manifest.json", "state.json"} & set(names):
@@ -296,8 +297,8 @@ def _not_a_run(place: Path, names: list[str]) -> CheckpointError:
         )
     if any(name.startswith(PREFIX) for name in names):
         return CheckpointError(
-            f"{place} holds checkpoints but no {RUN_NAME}, so how the run was started is unknown. Use CheckpointRegistry({str(place)!r}) to "
-            "load a policy from it.",
+            f"{place} holds checkpoints but no {RUN_NAME}, so how the run was started is unknown. Use "
+            f"CheckpointRegistry({str(place)!r}) to load a policy from it.",
             code="E-RUN-FOREIGN",
         )
     inside = [name for name in names if (place / name / RUN_NAME).is_file()]
