@@ -58,7 +58,9 @@ def make_minibatches(
         raise ValueError(f"minibatch_size is {minibatch_size}; it must be at least 1")
     if shuffle:
         if rng is None:
-            raise ValueError("shuffle=True needs rng=, a numpy Generator: optix never draws from global random state")
+            raise ValueError(
+                "shuffle=True needs rng=, a numpy Generator: optix never draws from global random state"
+            )
         for index in minibatch_indices(length, minibatch_size, rng):
             yield {name: array[index] for name, array in data.items()}
         return

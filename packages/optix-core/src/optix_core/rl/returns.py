@@ -128,7 +128,9 @@ def compute_gae(
     r, v = (np.asarray(x, dtype=np.float64) for x in (rewards, values))
     ends = np.asarray(dones, dtype=np.bool_)
     if r.ndim != 1 or v.shape != r.shape or ends.shape != r.shape:
-        raise ValueError(f"expected three arrays [T]; got rewards {r.shape}, values {v.shape}, dones {ends.shape}")
+        raise ValueError(
+            f"expected three arrays [T]; got rewards {r.shape}, values {v.shape}, dones {ends.shape}"
+        )
     following = np.append(v[1:], float(last_value))[: len(v)]
     column = ends[:, None]
     advantages = generalized_advantage_estimation(

@@ -78,7 +78,15 @@ def describe_space(space: Any) -> SpaceInfo:
         n, start = int(space.n), int(space.start)
         low, high = np.asarray(start, dtype=np.int64), np.asarray(start + n - 1, dtype=np.int64)
         return SpaceInfo(
-            kind="discrete", shape=(), dtype=np.dtype(np.int64), n=n, start=start, low=low, high=high, flat_dim=n, label=label
+            kind="discrete",
+            shape=(),
+            dtype=np.dtype(np.int64),
+            n=n,
+            start=start,
+            low=low,
+            high=high,
+            flat_dim=n,
+            label=label,
         )
     if isinstance(space, spaces.Box):
         return SpaceInfo(
@@ -133,7 +141,12 @@ def flat_dim(space: Any) -> int:
 
 
 def require_kind(
-    space: Any, kinds: Collection[SpaceKind], *, role: Literal["observation", "action"], component: str, hint: str = ""
+    space: Any,
+    kinds: Collection[SpaceKind],
+    *,
+    role: Literal["observation", "action"],
+    component: str,
+    hint: str = "",
 ) -> SpaceInfo:
     """The facts about ``space``, provided that it is one of ``kinds``.
 
@@ -181,9 +194,13 @@ class BoxScaler:
         info = require_kind(space, {"box"}, role="action", component="BoxScaler")
         assert info.dtype is not None and info.low is not None and info.high is not None
         if not np.issubdtype(info.dtype, np.floating):
-            raise SpaceError(f"BoxScaler cannot map to {info.label} of dtype {info.dtype}: only floating Boxes have a scale")
+            raise SpaceError(
+                f"BoxScaler cannot map to {info.label} of dtype {info.dtype}: only floating Boxes have a scale"
+            )
         if not (info.low <= info.high).all():
-            raise SpaceError(f"{info.label} has low > high in components {np.argwhere(info.low > info.high).tolist()}")
+            raise SpaceError(
+                f"{info.label} has low > high in components {np.argwhere(info.low > info.high).tolist()}"
+            )
         self.dtype = info.dtype
         # An unbounded component still has to be a finite number of the dtype.
         limits = np.finfo(info.dtype)

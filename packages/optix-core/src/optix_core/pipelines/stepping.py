@@ -1,0 +1,438 @@
+"""Stepping a plain list of environments in this process.
+
+That is the default because it is the fastest for all but very slow environments: no copying between processes and no
+per-step bookkeeping of infos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optix_core.errors import EnvironmentFault, SpaceError
+from optix_core.pipelines.env_state import CapturableEnv, continue_episode
+from optix_core.pipelines.factories import Env, EnvFactory, check_env
+from optix_core.pipelines.faults import Fault, FaultPolicy, nonfinite_detail
+from optix_core.rl.spaces import SpaceInfo, describe_space
+from optix_core.seeding import Domain, derive_seed
+from optix_core.state import State, generator_state, restore_generator
+
+_LARGEST = float(np.finfo(np.float64).max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """An episode that ended: what followed its last step, before any reset, and the seed it had started with."""
+
+    env_index: int
+    final_observation: NDArray[Any]
+    terminated: bool
+    truncated: bool
+    seed: int | None
+
+
+class Stepper(Protocol):
+    """N environments behind one interface.
+
+    Attributes:
+        n_envs: N.
+        observation_space: Of one environment.
+        action_space: Of one environment.
+        infos: The info dicts of the last step, if they are kept.
+        root_seed: Where the seeds of all episodes come from; may be set.
+        resume_level: ``exact`` if :meth:`restore` continues episodes in the middle, else ``restart-episode``.
+    """
+
+    n_envs: int
+    observation_space: SpaceInfo
+    action_space: SpaceInfo
+    infos: list[dict[str, Any]]
+    root_seed: int
+    resume_level: str
+
+    def start(self, row: NDArray[Any]) -> None:
+        """Begin episode 0 everywhere; first observations go to ``row`` ``[N, *obs]``."""
+        ...
+
+    def step(
+        self,
+        acted: NDArray[Any],
+        actions: list[Any],
+        row: NDArray[Any],
+        rewards: list[float],
+        where: Callable[[], str],
+    ) -> list[Ended | Fault] | None:
+        """One step everywhere; observations go to ``row`` (a new episode's first one where one ended)."""
+        ...
+
+    def step_one(
+        self, index: int, action: Any, row: NDArray[Any], rewards: list[float], where: Callable[[], str]
+    ) -> Ended | Fault | None:
+        """One step of one environment, during recovery from a fault."""
+        ...
+
+    def restart(self, index: int, *, rebuild: bool) -> NDArray[Any]:
+        """Begin a new episode after a fault, in a new object if ``rebuild``."""
+        ...
+
+    def restart_all(self, row: NDArray[Any]) -> None:
+        """Begin new episodes everywhere, after a window was interrupted."""
+        ...
+
+    def mark(self, index: int) -> State:
+        """Which episode environment ``index`` is in; with its actions, enough to repeat it."""
+        ...
+
+    def env_state(self, index: int) -> State | None:
+        """The environment's own state, if it offers one."""
+        ...
+
+    def restore(
+        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
+    ) -> None:
+        """Go back to snapshots, or begin new episodes if ``resume_level`` says so.
+
+        Snapshots are marks with ``env_state``, ``observation`` and the ``actions`` of the episode so far.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the environments; safe to call twice."""
+        ...
+
+
+class ListStepper:
+    """N environments in this process, stepped one after another; each episode starts with its own derived seed.
+
+    Args:
+        envs: The environments, with equal spaces.
+        factories: Per environment, how to build another one like it, or None.
+        root_seed: Seed of episode k of environment n is ``derive_seed(root_seed, Domain.ENV, n, k)``.
+        policy: What to do about faults.
+        fresh_env_per_episode: Build a new object for every episode (needs factories).
+        keep_infos: Keep the info dict of every step.
+    """
+
+    resume_level = "exact"
+
+    def __init__(
+        self,
+        envs: Sequence[Env],
+        factories: Sequence[EnvFactory | None],
+        *,
+        root_seed: int,
+        policy: FaultPolicy,
+        fresh_env_per_episode: bool = False,
+        keep_infos: bool = False,
+    ) -> None:
+        for index, env in enumerate(envs):
+            check_env(env, index)
+        self.envs = list(envs)
+        self.n_envs = len(self.envs)
+        self.observation_space, self.action_space = common_spaces(self.envs)
+        self.root_seed = root_seed
+        self.infos: list[dict[str, Any]] = [{} for _ in envs]
+        self.episode_index = [-1] * self.n_envs
+        self.seeds = [0] * self.n_envs
+        self._factories = list(factories)
+        self._policy = policy
+        self._fresh, self._keep_infos = fresh_env_per_episode, keep_infos
+        self._used = [False] * self.n_envs
+        self._steps = [env.step for env in self.envs]
+        assert self.observation_space.shape is not None and self.observation_space.dtype is not None
+        self.observation_shape, self.observation_dtype = (
+            self.observation_space.shape,
+            self.observation_space.dtype,
+        )
+        # x . 0 is 0 for finite x and NaN otherwise: one pass of BLAS instead of an array of booleans.
+        size = self.n_envs * int(np.prod(self.observation_shape, dtype=np.int64))
+        self._zeros = np.zeros(size, self.observation_dtype) if self.observation_dtype.kind == "f" else None
+
+    def start(self, row: NDArray[Any]) -> None:
+        self.episode_index = [-1] * self.n_envs
+        for index in range(self.n_envs):
+            self._seed_action_space(index)
+            row[index] = self._begin(index)
+
+    def step(
+        self,
+        acted: NDArray[Any],
+        actions: list[Any],
+        row: NDArray[Any],
+        rewards: list[float],
+        where: Callable[[], str],
+    ) -> list[Ended | Fault] | None:
+        del acted
+        events: list[Ended | Fault] | None = None
+        index = 0
+        for action in actions:
+            event = self._step(index, action, row, rewards, where)
+            if event is not None:
+                if events is None:
+                    events = []
+                events.append(event)
+            index += 1  # noqa: SIM113 - enumerate makes a tuple per step
+        if self._zeros is not None and np.vdot(row.reshape(-1), self._zeros) != 0.0:
+            events = self._with_nonfinite(events or [], actions, row)
+        if events is not None:
+            for event in events:
+                if isinstance(event, Ended):
+                    row[event.env_index] = self._begin(event.env_index)
+        return events
+
+    def step_one(
+        self, index: int, action: Any, row: NDArray[Any], rewards: list[float], where: Callable[[], str]
+    ) -> Ended | Fault | None:
+        event = self.advance(index, action, row, rewards, where)
+        if isinstance(event, Ended):
+            row[index] = self._begin(index)
+        return event
+
+    def advance(
+        self, index: int, action: Any, row: NDArray[Any], rewards: list[float], where: Callable[[], str]
+    ) -> Ended | Fault | None:
+        """One step of one environment, without beginning a new episode where one ends."""
+        event = self._step(index, action, row, rewards, where)
+        if not isinstance(event, Fault) and self._zeros is not None and not np.isfinite(row[index]).all():
+            return self._nonfinite(index, action, row)
+        return event
+
+    def begin_with(self, index: int, seed: int, where: str) -> NDArray[Any]:
+        """Start an episode with a seed of the caller's choice.
+
+        Raises:
+            EnvironmentFault: The environment raised or gave a first observation that is not finite.
+        """
+        first = self._reset(index, seed, where, rebuild=False)
+        if isinstance(first, Fault):
+            raise first.as_error(where)
+        return first
+
+    def restart(self, index: int, *, rebuild: bool) -> NDArray[Any]:
+        return self._begin(index, rebuild=rebuild)
+
+    def restart_all(self, row: NDArray[Any]) -> None:
+        for index in range(self.n_envs):
+            row[index] = self._begin(index)
+
+    def _step(
+        self, index: int, action: Any, row: NDArray[Any], rewards: list[float], where: Callable[[], str]
+    ) -> Ended | Fault | None:
+        try:
+            result = self._steps[index](action)
+        except Exception as error:  # noqa: BLE001 - any failure of the environment is reported with where and when
+            return Fault(
+                kind="error",
+                env_index=index,
+                method="step",
+                action=action,
+                detail=f"it raised {error!r}",
+                error=error,
+            )
+        try:
+            observation, raw_reward, terminated, truncated, info = result
+            reward = float(raw_reward)
+        except (TypeError, ValueError):
+            raise _wrong_step(index, result, where()) from None
+        if observation.__class__ is np.ndarray and observation.shape == self.observation_shape:
+            row[index] = observation
+        else:
+            row[index] = self._as_observation(index, observation, "step", where())
+        if not -_LARGEST <= reward <= _LARGEST:
+            return Fault(
+                kind="reward", env_index=index, method="step", action=action, detail=f"the reward is {reward}"
+            )
+        rewards[index] = reward
+        if self._keep_infos:
+            self.infos[index] = info
+        if terminated or truncated:
+            return Ended(
+                env_index=index,
+                final_observation=row[index].copy(),
+                terminated=bool(terminated),
+                truncated=bool(truncated),
+                seed=self.seeds[index],
+            )
+        return None
+
+    def _begin(self, index: int, *, rebuild: bool = False) -> NDArray[Any]:
+        """Start the next episode of one environment and return its first observation."""
+        failures = 0
+        while True:
+            self.episode_index[index] += 1
+            seed = derive_seed(self.root_seed, Domain.ENV, index, self.episode_index[index])
+            where = f"start of episode {self.episode_index[index]} (seed {seed})"
+            first = self._reset(index, seed, where, rebuild=rebuild)
+            if not isinstance(first, Fault):
+                return first
+            failures += 1
+            self._policy.admit(first, in_a_row=failures, where=where)
+            rebuild = first.kind == "error"
+
+    def _reset(self, index: int, seed: int, where: str, *, rebuild: bool) -> NDArray[Any] | Fault:
+        self.seeds[index] = seed
+        try:
+            if rebuild or (self._fresh and self._used[index]):
+                self._replace(index)
+            self._used[index] = True
+            result = self.envs[index].reset(seed=seed)
+        except Exception as error:  # noqa: BLE001 - reported, or counted against the budget
+            return Fault(
+                kind="error",
+                env_index=index,
+                method="reset",
+                action=None,
+                detail=f"it raised {error!r}",
+                error=error,
+            )
+        first = self._first_observation(index, result, where)
+        if self._zeros is None or np.isfinite(first).all():
+            return first
+        return Fault(
+            kind="observation", env_index=index, method="reset", action=None, detail=nonfinite_detail(first)
+        )
+
+    def _replace(self, index: int) -> None:
+        factory = self._factories[index]
+        assert factory is not None  # the pipelines ask for one where this can happen
+        fresh = factory()
+        self.envs[index].close()
+        self._install(index, fresh)
+        self._seed_action_space(index, self.episode_index[index])
+
+    def _install(self, index: int, env: Env) -> None:
+        self.envs[index], self._steps[index] = env, env.step
+
+    def _seed_action_space(self, index: int, *more: int) -> None:
+        self.envs[index].action_space.seed(derive_seed(self.root_seed, Domain.ACTION_SPACE, index, *more))
+
+    def _first_observation(self, index: int, result: Any, where: str) -> NDArray[Any]:
+        if not (isinstance(result, tuple) and len(result) == 2):  # pyright: ignore[reportUnknownArgumentType]
+            raise EnvironmentFault(
+                f"environment {index}, reset, {where}: expected a pair (observation, info), got {_shape_of_result(result)}. "
+                "Gymnasium's interface has returned pairs since version 0.26."
+            )
+        observation = self._as_observation(index, result[0], "reset", where)
+        return observation.astype(self.observation_dtype)
+
+    def _as_observation(self, index: int, observation: Any, method: str, where: str) -> NDArray[Any]:
+        """``observation`` as an array that fits the declared space."""
+        array = np.asarray(observation)
+        if array.shape != self.observation_shape or not np.can_cast(
+            array.dtype, self.observation_dtype, casting="same_kind"
+        ):
+            raise EnvironmentFault(
+                f"environment {index}, {method}, {where}: the observation has shape {array.shape} and dtype {array.dtype}, but the "
+                f"observation space is {self.observation_space.label} with shape {self.observation_shape} and dtype {self.observation_dtype}. Correct "
+                "the environment or its observation_space.",
+                code="E-ENV-OBSERVATION",
+            )
+        return array
+
+    def _with_nonfinite(
+        self, events: list[Ended | Fault], actions: list[Any], row: NDArray[Any]
+    ) -> list[Ended | Fault]:
+        """Replace the events of environments whose observation is not finite."""
+        broken = {event.env_index for event in events if isinstance(event, Fault)}
+        found = [i for i in range(self.n_envs) if i not in broken and not np.isfinite(row[i]).all()]
+        kept = [event for event in events if event.env_index not in found]
+        return kept + [self._nonfinite(i, actions[i], row) for i in found]
+
+    def _nonfinite(self, index: int, action: Any, row: NDArray[Any]) -> Fault:
+        detail = nonfinite_detail(row[index])
+        return Fault(kind="observation", env_index=index, method="step", action=action, detail=detail)
+
+    def mark(self, index: int) -> State:
+        return {
+            "episode": self.episode_index[index],
+            "seed": self.seeds[index],
+            "action_space_rng": generator_state(self.envs[index].action_space.np_random),
+        }
+
+    def env_state(self, index: int) -> State | None:
+        env = self.envs[index]
+        return env.get_state() if isinstance(env, CapturableEnv) else None
+
+    def restore(
+        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
+    ) -> None:
+        built: list[Env] = []
+        chosen: list[Env] = []
+        try:
+            for index, snapshot in enumerate(snapshots):
+                env, factory = self.envs[index], self._factories[index]
+                if self._used[index] and factory is not None:
+                    # A used object may remember earlier episodes; an unused one is as good as a new one.
+                    env = factory()
+                    built.append(env)
+                chosen.append(env)
+                self._used[index] = True
+                row[index] = continue_episode(env, snapshot, to_env, index)
+        except BaseException:
+            for env in built:
+                env.close()
+            raise
+        for index, (env, snapshot) in enumerate(zip(chosen, snapshots, strict=True)):
+            if env is not self.envs[index]:
+                self.envs[index].close()
+                self._install(index, env)
+            if snapshot["action_space_rng"] is not None:
+                restore_generator(env.action_space.np_random, snapshot["action_space_rng"])
+            self.episode_index[index], self.seeds[index] = int(snapshot["episode"]), int(snapshot["seed"])
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+def common_spaces(envs: Sequence[Env]) -> tuple[SpaceInfo, SpaceInfo]:
+    """The spaces that all environments share.
+
+    Raises:
+        SpaceError: They differ, or observations are not single arrays.
+    """
+    first = envs[0]
+    for index, env in enumerate(envs):
+        for name in ("observation_space", "action_space"):
+            if getattr(env, name) != getattr(first, name):
+                raise SpaceError(
+                    f"environments differ: {name} of number {index} is {getattr(env, name)}, of number 0 {getattr(first, name)}"
+                )
+    return observation_info(first.observation_space), describe_space(first.action_space)
+
+
+def observation_info(space: Any) -> SpaceInfo:
+    """Facts about an observation space that consists of one array.
+
+    Raises:
+        SpaceError: It does not.
+    """
+    info = describe_space(space)
+    if not info.is_array:
+        raise SpaceError(
+            f"observations of {info.label} are not one array. Wrap the environment in gymnasium.wrappers.FlattenObservation "
+            f"(it gives Box({info.flat_dim},)), or use a pipeline that supports structured observations."
+        )
+    return info
+
+
+def _shape_of_result(result: Any) -> str:
+    if isinstance(result, tuple | list):
+        return f"a {type(result).__name__} of {len(result)}"  # pyright: ignore[reportUnknownArgumentType]
+    return f"a {type(result).__name__}"
+
+
+def _wrong_step(index: int, result: Any, where: str) -> EnvironmentFault:
+    if isinstance(result, tuple) and len(result) == 5:  # pyright: ignore[reportUnknownArgumentType]
+        return EnvironmentFault(
+            f"environment {index}, step, {where}: the reward is {result[1]!r} of type {type(result[1]).__name__}; expected one number"  # pyright: ignore[reportUnknownArgumentType,reportUnknownMemberType]
+        )
+    return EnvironmentFault(
+        f"environment {index}, step, {where}: expected (observation, reward, terminated, truncated, info), got "
+        f"{_shape_of_result(result)}. Four values are the interface of gym before version 0.26: wrap the environment with a "
+        "compatibility wrapper such as shimmy's GymV21CompatibilityV0."
+    )

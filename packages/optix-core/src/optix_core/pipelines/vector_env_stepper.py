@@ -1,0 +1,275 @@
+"""Stepping a gymnasium VectorEnv, and environments in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from optix_core.errors import ConfigError, EnvironmentFault, ResumeError
+from optix_core.pipelines.env_state import continue_episode
+from optix_core.pipelines.factories import EnvFactory
+from optix_core.pipelines.faults import Fault, nonfinite_detail
+from optix_core.pipelines.stepping import Ended, observation_info
+from optix_core.rl.spaces import describe_space
+from optix_core.seeding import Domain, derive_seed
+from optix_core.state import State
+
+
+class VectorEnvStepper:
+    """A VectorEnv that resets in the step that ends an episode (``AutoresetMode.SAME_STEP``).
+
+    First episodes start with derived seeds; how later ones are seeded is the VectorEnv's own business. Their
+    middle cannot be restored, so a resumed run begins new episodes.
+
+    Args:
+        venv: The vector environment.
+        root_seed: Seed of the first episodes and of the action space.
+
+    Raises:
+        ConfigError: Another autoreset mode.
+    """
+
+    resume_level = "restart-episode"
+
+    def __init__(self, venv: VectorEnv[Any, Any, Any], *, root_seed: int) -> None:
+        mode = venv.metadata.get("autoreset_mode")
+        if mode != AutoresetMode.SAME_STEP:
+            raise ConfigError(
+                f"the VectorEnv has autoreset mode {getattr(mode, 'name', mode)}: its reset steps would be trained on as if they "
+                "were transitions. Build it with autoreset_mode=AutoresetMode.SAME_STEP "
+                "(gymnasium.make_vec(..., vector_kwargs={'autoreset_mode': 'SameStep'})), or give a list of functions."
+            )
+        self.venv = venv
+        self.n_envs = int(venv.num_envs)
+        self.observation_space = observation_info(venv.single_observation_space)
+        self.action_space = describe_space(venv.single_action_space)
+        self.root_seed = root_seed
+        self.infos: list[dict[str, Any]] = [{} for _ in range(self.n_envs)]
+        self._seeds: list[int | None] = [None] * self.n_envs
+        self._restarts = 0
+        assert self.observation_space.dtype is not None
+        self._float = self.observation_space.dtype.kind == "f"
+
+    def start(self, row: NDArray[Any]) -> None:
+        self._restarts = 0
+        self._reset(row)
+
+    def _reset(self, row: NDArray[Any]) -> None:
+        seeds = [derive_seed(self.root_seed, Domain.ENV, n, self._restarts) for n in range(self.n_envs)]
+        self.venv.single_action_space.seed(derive_seed(self.root_seed, Domain.ACTION_SPACE, 0))
+        row[...], _ = self.venv.reset(seed=list(seeds))
+        self._seeds = list(seeds)
+        for n in range(self.n_envs):
+            self._check(n, row[n], None, "reset", "start of the first episode")
+
+    def step(
+        self,
+        acted: NDArray[Any],
+        actions: list[Any],
+        row: NDArray[Any],
+        rewards: list[float],
+        where: Callable[[], str],
+    ) -> list[Ended | Fault] | None:
+        try:
+            observations, raw, terminated, truncated, infos = self.venv.step(acted)
+        except Exception as error:
+            text = f"the vector environment raised {error!r}, {where()}. The original traceback is above. Fix the environment."
+            raise EnvironmentFault(text, code="E-ENV-RAISED") from error
+        row[...] = observations
+        rewards[:] = np.asarray(raw, np.float64).tolist()
+        for n, reward in enumerate(rewards):
+            if not np.isfinite(reward):
+                fault = Fault(
+                    kind="reward",
+                    env_index=n,
+                    method="step",
+                    action=actions[n],
+                    detail=f"the reward is {reward}",
+                )
+                raise fault.as_error(where())
+        if self._float and not np.isfinite(row).all():
+            for n in range(self.n_envs):
+                self._check(n, row[n], actions[n], "step", where())
+        ended = np.flatnonzero(np.logical_or(terminated, truncated)).tolist()
+        return (
+            [self._ended(n, actions[n], terminated, truncated, infos, where) for n in ended]
+            if ended
+            else None
+        )
+
+    def _ended(
+        self,
+        index: int,
+        action: Any,
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        infos: Mapping[str, Any],
+        where: Callable[[], str],
+    ) -> Ended:
+        if "final_obs" not in infos:
+            raise EnvironmentFault(
+                f"environment {index}, {where()}: an episode ended, but the VectorEnv did not put its last observation into "
+                "info['final_obs'], as the SAME_STEP autoreset mode demands"
+            )
+        final = np.array(infos["final_obs"][index], dtype=self.observation_space.dtype)
+        self._check(index, final, action, "step", where())
+        seed = self._seed_of(index)
+        self._begun(index)
+        return Ended(
+            env_index=index,
+            final_observation=final,
+            terminated=bool(terminated[index]),
+            truncated=bool(truncated[index]),
+            seed=seed,
+        )
+
+    def _seed_of(self, index: int) -> int | None:
+        """The seed of the running episode, if it is known."""
+        return self._seeds[index]
+
+    def _begun(self, index: int) -> None:
+        """A new episode has begun in the step that ended the last one."""
+        self._seeds[index] = None
+
+    def _check(self, index: int, observation: NDArray[Any], action: Any, method: Any, where: str) -> None:
+        if self._float and not np.isfinite(observation).all():
+            detail = nonfinite_detail(observation)
+            raise Fault(
+                kind="observation", env_index=index, method=method, action=action, detail=detail
+            ).as_error(where)
+
+    def step_one(
+        self, index: int, action: Any, row: NDArray[Any], rewards: list[float], where: Callable[[], str]
+    ) -> Ended | Fault | None:
+        raise NotImplementedError("a VectorEnv cannot step one environment")
+
+    def restart(self, index: int, *, rebuild: bool) -> NDArray[Any]:
+        raise NotImplementedError("a VectorEnv cannot restart one environment")
+
+    def restart_all(self, row: NDArray[Any]) -> None:
+        self._restarts += 1
+        self._reset(row)
+
+    def mark(self, index: int) -> State:
+        return {"episode": self._restarts, "seed": self._seeds[index], "action_space_rng": None}
+
+    def env_state(self, index: int) -> State | None:
+        return None
+
+    def restore(
+        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
+    ) -> None:
+        del to_env
+        self._restarts = int(snapshots[0]["episode"])
+        self.restart_all(row)
+
+    def close(self) -> None:
+        self.venv.close()
+
+
+class AsyncStepper(VectorEnvStepper):
+    """One process per environment, with the seeds and the exact resume of the plain list.
+
+    Args:
+        env_fns: Functions that build one environment each; sent to the processes with cloudpickle, so lambdas will do.
+        root_seed: As for :class:`ListStepper`.
+        fresh_env_per_episode: Build a new object for every episode.
+    """
+
+    resume_level = "exact"
+
+    def __init__(self, env_fns: Sequence[EnvFactory], *, root_seed: int, fresh_env_per_episode: bool) -> None:
+        workers = [partial(WorkerEnv, make, n, fresh=fresh_env_per_episode) for n, make in enumerate(env_fns)]
+        venv = AsyncVectorEnv(workers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
+        super().__init__(venv, root_seed=root_seed)
+        self._episodes = [0] * self.n_envs
+
+    def _reset(self, row: NDArray[Any]) -> None:
+        self.venv.call("start_at", self.root_seed, self._episodes)
+        row[...], _ = self.venv.reset()
+        for n in range(self.n_envs):
+            self._check(n, row[n], None, "reset", f"start of episode {self._episodes[n]}")
+
+    def start(self, row: NDArray[Any]) -> None:
+        self._episodes = [0] * self.n_envs
+        self._reset(row)
+
+    def restart_all(self, row: NDArray[Any]) -> None:
+        self._episodes = [episode + 1 for episode in self._episodes]
+        self._reset(row)
+
+    def _seed_of(self, index: int) -> int:
+        return derive_seed(self.root_seed, Domain.ENV, index, self._episodes[index])
+
+    def _begun(self, index: int) -> None:
+        self._episodes[index] += 1
+
+    def mark(self, index: int) -> State:
+        return {"episode": self._episodes[index], "seed": self._seed_of(index), "action_space_rng": None}
+
+    def restore(
+        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
+    ) -> None:
+        del to_env  # the processes look at their own action space
+        replies = self.venv.call("continue_from", [dict(snapshot) for snapshot in snapshots])
+        for reply in replies:
+            if isinstance(reply, str):
+                raise ResumeError(reply)
+        for n, reply in enumerate(replies):
+            row[n] = reply
+        self._episodes = [int(snapshot["episode"]) for snapshot in snapshots]
+
+
+class WorkerEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment in a process of its own that derives its seeds itself, because autoreset passes none.
+
+    Args:
+        make: Builds the environment.
+        index: Which of the N environments this is.
+        fresh: Build a new object for every episode.
+    """
+
+    def __init__(self, make: EnvFactory, index: int, *, fresh: bool) -> None:
+        super().__init__(make())
+        self._make, self._index, self._fresh = make, index, fresh
+        self._root_seed, self._episode, self._used = 0, -1, False
+
+    def start_at(self, root_seed: int, episodes: Sequence[int]) -> None:
+        """The next reset begins episode ``episodes[index]``."""
+        self._root_seed, self._episode = root_seed, episodes[self._index] - 1
+        self.env.action_space.seed(derive_seed(root_seed, Domain.ACTION_SPACE, self._index))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin the next episode; ``seed`` is ignored, each episode has its own."""
+        del seed
+        if self._fresh and self._used:
+            self._replace()
+        self._used = True
+        self._episode += 1
+        own = derive_seed(self._root_seed, Domain.ENV, self._index, self._episode)
+        return self.env.reset(seed=own, options=options)
+
+    def continue_from(self, snapshots: Sequence[Mapping[str, Any]]) -> NDArray[Any] | str:
+        """Repeat the episode of a snapshot in a fresh object; its last observation, or what went wrong."""
+        snapshot = snapshots[self._index]
+        if self._used:
+            self._replace()
+        self._used = True
+        self._episode = int(snapshot["episode"])
+        discrete = describe_space(self.action_space).kind == "discrete"
+        try:
+            return continue_episode(self.env, snapshot, int if discrete else np.asarray, self._index)
+        except ResumeError as error:
+            return error.message
+
+    def _replace(self) -> None:
+        self.env.close()
+        self.env = self._make()
