@@ -1,0 +1,19 @@
+"""The PyTorch agents of optix; importing this package loads no PyTorch until a name is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optix_core._lazy import lazy_exports
+from optix_torch._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from optix_torch.networks import GaussianActor as GaussianActor
+    from optix_torch.ppo import TorchPPOAgent as TorchPPOAgent
+
+_EXPORTS = {
+    "GaussianActor": ".networks",
+    "TorchPPOAgent": ".ppo",
+}
+
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

@@ -1,0 +1,235 @@
+"""Actor, critic and optimizer as one thing that evaluates, acts, updates itself and can be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from optix_core.acting import MLPSpec, NumpyPolicy, PolicySpec
+from optix_core.errors import ConfigError
+from optix_core.state import State
+from optix_torch import losses, storage
+from optix_torch.autograd import AutogradEngine, Network
+from optix_torch.closed_form import ClosedFormEngine
+from optix_torch.device import resolve_device
+from optix_torch.engine import Engine, PPOBatch, UpdateReport
+from optix_torch.flat import FlatParameters
+from optix_torch.networks import GaussianActor, standard_mlp
+from optix_torch.policy import TorchPolicy
+
+Head = Literal["categorical", "gaussian"]
+ENGINES = ("auto", "closed_form", "autograd")
+
+
+class ActorCritic:
+    """Two networks on one flat parameter vector.
+
+    Both modules are put into eval mode and stay there: a dropout mask or batch statistics that differ between acting
+    and learning would make the probability ratio differ from 1 before the first step.
+
+    Args:
+        actor: ``[B, *obs]`` to logits ``[B, A]`` (categorical) or to means and log standard deviations ``[B, 2 A]``
+            (Gaussian).
+        critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``; may share layers with the actor.
+        optimizer: Over the parameters of both.
+        head: What the actor's outputs mean.
+        n_actions: A; None if it is to be found out from the actor.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        engine: ``"auto"`` takes the closed form where it applies, ``"closed_form"`` insists on it, ``"autograd"``
+            avoids it.
+
+    Attributes:
+        policy: Acts; always has the current weights.
+        engine_name: The engine that was chosen.
+
+    Raises:
+        ConfigError: The closed form was asked for and does not apply, or the networks or the device cannot be used.
+    """
+
+    def __init__(
+        self,
+        actor: nn.Module,
+        critic: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        head: Head,
+        n_actions: int | None,
+        device: str | torch.device,
+        engine: str,
+    ) -> None:
+        if engine not in ENGINES:
+            raise ConfigError(f"engine is {engine!r}; it must be one of {', '.join(ENGINES)}")
+        self.device = resolve_device(device)
+        self.actor, self.critic = actor.to(self.device).eval(), critic.to(self.device).eval()
+        self.optimizer = optimizer
+        actor_shape, critic_shape = _actor_shape(actor, head, n_actions), standard_mlp(critic)
+        ours = [p for p in (actor_shape[1] if actor_shape else actor.parameters()) if p.requires_grad]
+        theirs = [p for p in (critic_shape[1] if critic_shape else critic.parameters()) if p.requires_grad]
+        _require_optimized([*ours, *theirs], optimizer)
+        self.flat = FlatParameters([*ours, *theirs])
+        joined = self.flat.join(optimizer)
+        self._mirror: NDArray[Any] | None = None
+        self.policy = self._make_policy(actor_shape, head, n_actions)
+        obstacle = _obstacle(self.device, actor_shape, critic_shape, optimizer, joined=joined)
+        if engine == "closed_form" and obstacle:
+            raise ConfigError(f"engine='closed_form' is not possible here: {obstacle}; use engine='auto'")
+        self.engine: Engine
+        if engine == "autograd" or obstacle:
+            self.engine_name = "autograd"
+            self.engine = AutogradEngine(
+                _flattening(actor) if actor_shape else actor,
+                _flattening(critic) if critic_shape else critic,
+                losses.categorical if head == "categorical" else losses.gaussian,
+                self.flat,
+                optimizer,
+            )
+        else:
+            self.engine_name = "closed_form"
+            assert actor_shape
+            assert critic_shape
+            assert isinstance(optimizer, torch.optim.Adam)
+            self.engine = ClosedFormEngine(actor_shape[0], critic_shape[0], self.flat, optimizer)
+
+    def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:
+        """One PPO update. Parameters that would not be finite afterwards are put back as they were before."""
+        parameters, optimizer = self.flat.to_numpy(), storage.optimizer_state(self.optimizer)
+        report = self.engine.update(batch, hp, rng)
+        if not self.flat.is_finite():
+            report.diverged = True
+            self.flat.assign(parameters)
+            storage.load_optimizer(self.optimizer, optimizer, owner="this agent")
+        self.refresh()
+        return report
+
+    def refresh(self) -> None:
+        """Bring the host's copy of the weights up to date; only needed where they live on another device."""
+        if self._mirror is not None:
+            self._mirror[:] = self.flat.vector.detach()[: len(self._mirror)].cpu().numpy()
+
+    def learning_rate(self) -> float:
+        """As the optimizer has it."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def set_learning_rate(self, value: float) -> None:
+        """Into every parameter group; moments are kept."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(value)
+            else:
+                group["lr"] = value
+
+    # --- storing ------------------------------------------------------------------------------------------------------
+
+    def arrays(self) -> storage.Arrays:
+        """Copies of all weights and buffers as ``actor/...`` and ``critic/...``."""
+        found = {f"actor/{name}": array for name, array in storage.module_arrays(self.actor).items()}
+        return found | {f"critic/{name}": array for name, array in storage.module_arrays(self.critic).items()}
+
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]], *, owner: str) -> None:
+        """Take over what :meth:`arrays` gave.
+
+        Raises:
+            IncompatibleCheckpoint: Names or shapes differ; nothing is changed then.
+        """
+        storage.require_same(self.arrays(), arrays, owner=owner)
+        for prefix, module in (("actor/", self.actor), ("critic/", self.critic)):
+            own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            storage.load_module(module, own)
+        self.refresh()
+
+    def state_dict(self) -> State:
+        """Weights, buffers and optimizer."""
+        return {"networks": self.arrays(), "optimizer": storage.optimizer_state(self.optimizer)}
+
+    def load_state_dict(self, state: Mapping[str, Any], *, owner: str) -> None:
+        """Continue from :meth:`state_dict`, all or nothing."""
+        storage.require_same(self.arrays(), state["networks"], owner=owner)
+        storage.load_optimizer(self.optimizer, state["optimizer"], owner=owner)
+        self.load_arrays(state["networks"], owner=owner)
+
+    def perturb(self, noise_scale: float, rng: np.random.Generator) -> None:
+        """Multiply every trainable weight by ``1 + noise_scale * N(0, 1)``."""
+        weights = self.flat.to_numpy()
+        self.flat.assign(
+            weights * (1.0 + noise_scale * rng.standard_normal(len(weights))).astype(weights.dtype)
+        )
+        self.refresh()
+
+    def _make_policy(
+        self, shape: tuple[PolicySpec, Any] | None, head: Head, n_actions: int | None
+    ) -> NumpyPolicy | TorchPolicy:
+        if shape is None:
+            return TorchPolicy(self.actor, head, n_actions, self.flat)
+        size = shape[0].layout.size
+        if self.device.type == "cpu":
+            return NumpyPolicy(shape[0], self.flat.arrays()[0][:size])
+        self._mirror = self.flat.to_numpy()[:size]
+        return NumpyPolicy(shape[0], self._mirror)
+
+
+def _actor_shape(
+    actor: nn.Module, head: Head, n_actions: int | None
+) -> tuple[PolicySpec, Sequence[nn.Parameter]] | None:
+    """What a plain actor computes, and its parameters in that order; None for any other module."""
+    gaussian = actor if isinstance(actor, GaussianActor) and head == "gaussian" else None
+    shape = standard_mlp(gaussian.mean if gaussian else actor)
+    if shape is None or (gaussian and not gaussian.log_std.requires_grad):
+        return None
+    width = shape[0].sizes[-1]
+    if head == "gaussian" and gaussian is None:
+        if width % 2:
+            raise ConfigError(
+                f"a Gaussian actor needs two outputs per action dimension, mean and log standard deviation; it has "
+                f"{width}"
+            )
+        width //= 2
+    if n_actions not in {None, width}:
+        raise ConfigError(
+            f"the actor has outputs for {width} actions or action dimensions, expected {n_actions}"
+        )
+    parameters = [*shape[1], gaussian.log_std] if gaussian else shape[1]
+    return PolicySpec(shape[0], head, width), parameters
+
+
+def _require_optimized(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    missing = sum(id(p) not in held for p in parameters)
+    if missing:
+        raise ConfigError(
+            f"the optimizer lacks {missing} of {len(parameters)} trainable parameters of actor and critic; give it "
+            "both: torch.optim.Adam([*actor.parameters(), *critic.parameters()])"
+        )
+
+
+def _obstacle(
+    device: torch.device,
+    actor: tuple[PolicySpec, Sequence[nn.Parameter]] | None,
+    critic: tuple[MLPSpec, Sequence[nn.Parameter]] | None,
+    optimizer: torch.optim.Optimizer,
+    *,
+    joined: bool,
+) -> str:
+    """Why the closed form does not apply; empty if it does."""
+    if device.type != "cpu":
+        return f"it runs on a CPU and the agent is on {device}"
+    if actor is None or critic is None:
+        return f"the {'critic' if actor else 'actor'} is no plain stack of Linear layers and activations"
+    if {id(p) for p in actor[1]} & {id(p) for p in critic[1]}:
+        return "actor and critic share layers"
+    if critic[0].sizes[-1] != 1:
+        return f"the critic has {critic[0].sizes[-1]} outputs instead of 1"
+    return (
+        ""
+        if joined
+        else f"the optimizer ({type(optimizer).__name__}) is no new, plain Adam over exactly these parameters"
+    )
+
+
+def _flattening(module: nn.Module) -> Network:
+    """A perceptron reads observations of any shape as one row of features, here as in numpy."""
+    return lambda observations: module(observations.flatten(1))

@@ -1,0 +1,126 @@
+"""The PPO update by automatic differentiation: for any modules, on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from optix_torch.engine import PPOBatch, StepGuard, UpdateReport, epoch_order
+from optix_torch.flat import FlatParameters
+from optix_torch.losses import approximate_kl, clipped_value_loss, ppo_clip_loss, value_loss
+
+Network = Callable[[Tensor], Tensor]
+"""A module, or a function of one."""
+Distribution = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""``(actor outputs, actions) -> (log-probabilities, entropies)``: ``losses.categorical`` or ``losses.gaussian``."""
+
+
+class AutogradEngine:
+    """Steps the optimizer on gradients that ``backward`` computes.
+
+    Args:
+        actor: ``[B, *obs]`` to what ``distribution`` reads.
+        critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``.
+        distribution: What the actor's outputs mean.
+        flat: The parameters of both.
+        optimizer: Steps them.
+    """
+
+    def __init__(
+        self,
+        actor: Network,
+        critic: Network,
+        distribution: Distribution,
+        flat: FlatParameters,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self._actor, self._critic, self._distribution = actor, critic, distribution
+        self._flat, self._optimizer = flat, optimizer
+
+    def values(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """``[B]`` for normalised observations ``[B, *obs]``; a fresh array."""
+        with torch.no_grad():
+            return self._values(self._tensor(observations)).cpu().numpy()
+
+    def log_probs(self, observations: NDArray[Any], actions: NDArray[Any]) -> NDArray[Any]:
+        """``[B]`` of actions under the current policy; a fresh array."""
+        with torch.no_grad():
+            outputs = self._actor(self._tensor(observations))
+            return self._distribution(outputs, self._tensor(actions))[0].cpu().numpy()
+
+    def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:
+        """``n_epochs`` passes of clipped-surrogate gradient steps over ``batch``."""
+        report, kept = UpdateReport(), _Kept()
+        guard = StepGuard(report)
+        flat, value_clip = self._flat, hp["value_clip"]
+        obs, actions = self._tensor(batch.observations), self._tensor(batch.actions)
+        columns = self._tensor(np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values]))
+        for _ in range(hp["n_epochs"]):
+            order, minibatches = epoch_order(len(batch), hp["minibatch_size"], rng)
+            index = torch.from_numpy(order).to(flat.grad.device)
+            epoch_obs, epoch_actions, epoch_columns = obs[index], actions[index], columns[:, index]
+            log_ratios: list[Tensor] = []
+            for part in minibatches:
+                old_log_probs, advantages, targets, old_values = epoch_columns[:, part]
+                log_probs, entropies = self._distribution(self._actor(epoch_obs[part]), epoch_actions[part])
+                values = self._values(epoch_obs[part])
+                policy = ppo_clip_loss(log_probs, old_log_probs, advantages, hp["clip_ratio"]).mean()
+                if value_clip:
+                    value = clipped_value_loss(values, targets, old_values, value_clip).mean()
+                else:
+                    value = value_loss(values, targets).mean()
+                entropy = entropies.mean()
+                flat.grad.zero_()
+                (policy + hp["vf_coef"] * value - hp["entropy_coef"] * entropy).backward()
+                norm = torch.linalg.vector_norm(flat.grad)
+                if guard.allows(grad_norm := float(norm)):  # the only value read per step
+                    flat.grad.mul_(min(1.0, hp["max_grad_norm"] / (grad_norm + 1e-6)))
+                    self._optimizer.step()
+                    report.grad_norm.append(grad_norm)
+                    kept.add(policy, value, entropy)
+                    log_ratios.append(log_probs.detach() - old_log_probs)
+                elif report.diverged:
+                    break
+            kept.end_epoch(report, log_ratios, hp["clip_ratio"])
+            if report.diverged or (
+                hp["target_kl"] and report.approx_kl and report.approx_kl[-1] > hp["target_kl"]
+            ):
+                break
+        kept.read(report)
+        return report
+
+    def _values(self, observations: Tensor) -> Tensor:
+        values = self._critic(observations)
+        return values.squeeze(-1) if values.ndim == 2 else values
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        vector = self._flat.vector
+        dtype = vector.dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(device=vector.device, dtype=dtype)
+
+
+class _Kept:
+    """Diagnostics that stay on the device until the update is over."""
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+
+    def add(self, *losses: Tensor) -> None:
+        self._losses += [loss.detach() for loss in losses]
+
+    def end_epoch(self, report: UpdateReport, log_ratios: list[Tensor], clip_ratio: float) -> None:
+        if log_ratios:
+            together = torch.cat(log_ratios)
+            report.approx_kl.append(float(approximate_kl(together).mean()))
+            report.clip_fraction.append(float(((together.exp() - 1.0).abs() > clip_ratio).float().mean()))
+
+    def read(self, report: UpdateReport) -> None:
+        if self._losses:
+            table = torch.stack(self._losses).reshape(-1, 3).T.tolist()
+            report.policy_loss, report.value_loss, report.entropy = table

@@ -1,0 +1,129 @@
+"""What one PPO update is given and what it reports, whichever engine computes the gradients.
+
+Two engines give the same parameters, up to rounding: ``AutogradEngine`` differentiates any pair of modules, and
+``ClosedFormEngine`` has the gradients of plain perceptrons written out in numpy and is several times faster on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optix_core.rl.batching import minibatch_indices
+
+MAX_SKIPPED_IN_A_ROW = 3
+"""So many gradient steps in a row that are not finite end the update."""
+
+
+@dataclass(frozen=True, slots=True)
+class PPOBatch:
+    """One window, flattened over time and environments.
+
+    Attributes:
+        observations: ``[B, *obs]``, normalised, in the parameters' type.
+        actions: ``[B]`` int64 or ``[B, A]`` in the parameters' type.
+        log_probs: ``[B]`` of the policy that acted.
+        values: ``[B]`` of the critic before the update.
+        advantages: ``[B]``, standardised.
+        targets: ``[B]`` for the critic.
+    """
+
+    observations: NDArray[Any]
+    actions: NDArray[Any]
+    log_probs: NDArray[Any]
+    values: NDArray[Any]
+    advantages: NDArray[Any]
+    targets: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.advantages)
+
+
+class Engine(Protocol):
+    """Evaluates and updates actor and critic."""
+
+    def values(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """``[B]`` for normalised observations ``[B, *obs]``; a fresh array."""
+        ...
+
+    def log_probs(self, observations: NDArray[Any], actions: NDArray[Any]) -> NDArray[Any]:
+        """``[B]`` of actions under the current policy; a fresh array."""
+        ...
+
+    def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:
+        """``n_epochs`` passes of clipped-surrogate gradient steps over ``batch``."""
+        ...
+
+
+@dataclass(slots=True)
+class UpdateReport:
+    """What happened in one update, step by step.
+
+    Attributes:
+        policy_loss: Mean clipped surrogate loss of each gradient step.
+        value_loss: Mean value loss of each.
+        entropy: Mean entropy of each.
+        grad_norm: Norm of the gradient before clipping, of each.
+        approx_kl: Mean k3 estimate of each epoch.
+        clip_fraction: Share of samples outside the clip range, of each epoch.
+        n_updates: Optimizer steps that were made.
+        n_skipped: Steps that were left out because the gradient was not finite.
+        diverged: Whether the update ended early because of that.
+    """
+
+    policy_loss: list[float] = field(default_factory=list[float])
+    value_loss: list[float] = field(default_factory=list[float])
+    entropy: list[float] = field(default_factory=list[float])
+    grad_norm: list[float] = field(default_factory=list[float])
+    approx_kl: list[float] = field(default_factory=list[float])
+    clip_fraction: list[float] = field(default_factory=list[float])
+    n_updates: int = 0
+    n_skipped: int = 0
+    diverged: bool = False
+
+    def diagnostics(self) -> dict[str, float]:
+        """Means over the gradient steps that were made; ``approx_kl`` and ``clip_fraction`` of the last epoch.
+
+        After a divergence the losses are NaN, which tells the loop that the update failed.
+        """
+        found = {
+            name: math.nan
+            if self.diverged or not getattr(self, name)
+            else float(np.mean(getattr(self, name)))
+            for name in ("policy_loss", "value_loss", "entropy", "grad_norm")
+        }
+        for name in ("approx_kl", "clip_fraction"):
+            series = getattr(self, name)
+            found[name] = math.nan if self.diverged or not series else float(series[-1])
+        return found | {"n_updates": self.n_updates, "n_skipped": self.n_skipped}
+
+
+class StepGuard:
+    """Says whether a gradient step may be made: only if the gradient is finite (one check of its norm)."""
+
+    def __init__(self, report: UpdateReport) -> None:
+        self._report = report
+        self._in_a_row = 0
+
+    def allows(self, grad_norm: float) -> bool:
+        """Count the step, made or skipped; after three skips in a row the report says ``diverged``."""
+        if math.isfinite(grad_norm):
+            self._in_a_row = 0
+            self._report.n_updates += 1
+            return True
+        self._in_a_row += 1
+        self._report.n_skipped += 1
+        self._report.diverged = self._in_a_row >= MAX_SKIPPED_IN_A_ROW
+        return False
+
+
+def epoch_order(n: int, size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], list[slice]]:
+    """The order of one epoch ``[n]`` and the minibatches in it, so that arrays are reordered once and then sliced."""
+    pieces = list(minibatch_indices(n, size, rng))
+    stops = np.cumsum([len(piece) for piece in pieces]).tolist()
+    return np.concatenate(pieces), [slice(a, b) for a, b in zip([0, *stops[:-1]], stops, strict=True)]

@@ -1,0 +1,74 @@
+"""The hyperparameters of the agents: the only place where defaults, valid intervals and tuning ranges are written."""
+
+from __future__ import annotations
+
+from optix_core.plugin import Hyper
+
+PPO: tuple[Hyper, ...] = (
+    Hyper(
+        "learning_rate",
+        3e-4,
+        low=0.0,
+        low_open=True,
+        high=1.0,
+        tune=(1e-4, 3e-3),
+        log=True,
+        help="Adam's step size",
+    ),
+    Hyper(
+        "clip_ratio",
+        0.2,
+        low=0.0,
+        low_open=True,
+        high=1.0,
+        high_open=True,
+        tune=(0.1, 0.3),
+        help="the probability ratio is clipped to 1 plus or minus this",
+    ),
+    Hyper(
+        "entropy_coef",
+        0.01,
+        low=0.0,
+        tune=(0.001, 0.05),
+        explores=1,
+        help="weight of the entropy bonus",
+    ),
+    Hyper("vf_coef", 0.5, low=0.0, help="weight of the value loss"),
+    Hyper("gamma", 0.99, low=0.0, high=1.0, tune=(0.95, 0.999), help="discount per step"),
+    Hyper("gae_lambda", 0.95, low=0.0, high=1.0, help="mixing of one-step (0) and full returns (1) in GAE"),
+    Hyper("n_epochs", 10, "int", low=1, help="passes over each window"),
+    Hyper("minibatch_size", 64, "int", low=1, help="samples per gradient step"),
+    Hyper(
+        "max_grad_norm",
+        0.5,
+        low=0.0,
+        low_open=True,
+        help="the gradient of actor and critic together is clipped to this norm",
+    ),
+    Hyper(
+        "target_kl",
+        0.0,
+        low=0.0,
+        help="no further epoch once the mean approx_kl of one exceeds this; 0: no limit",
+    ),
+    Hyper("value_clip", 0.0, low=0.0, help="clip range of the value loss; 0: not clipped"),
+)
+"""PPO with either kind of policy (Schulman et al. 2017, arXiv:1707.06347)."""
+
+REINFORCE: tuple[Hyper, ...] = (
+    Hyper(
+        "learning_rate",
+        1e-3,
+        low=0.0,
+        low_open=True,
+        high=1.0,
+        tune=(1e-4, 1e-2),
+        log=True,
+        help="the optimizer's step size",
+    ),
+    Hyper("gamma", 0.99, low=0.0, high=1.0, tune=(0.95, 0.999), help="discount per step"),
+    Hyper("vf_coef", 0.5, low=0.0, help="weight of the value loss, for models that return values"),
+    Hyper("entropy_coef", 0.0, low=0.0, explores=1, help="weight of the entropy bonus"),
+    Hyper("max_grad_norm", 0.5, low=0.0, low_open=True, help="the gradient is clipped to this norm"),
+)
+"""REINFORCE and A2C, as TorchAgent has them."""

@@ -1,0 +1,68 @@
+"""The losses, one value per sample, to be minimised: nothing here reduces, standardises or logs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from optix_core.acting import LOG_STD_BOUNDS
+
+LOG_RATIO_BOUND = 20.0
+"""Logarithms of probability ratios are clamped to plus or minus this, so that ``exp`` cannot overflow."""
+
+_LOG_2_PI = math.log(2.0 * math.pi)
+
+
+def ppo_clip_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_ratio: float) -> Tensor:
+    """Clipped surrogate objective (Schulman et al. 2017, arXiv:1707.06347, eq. 7), negated, ``[B]``.
+
+    ``-min(r A, clip(r, 1 - eps, 1 + eps) A)`` with ``r = exp(log_probs - old_log_probs)``.
+    """
+    ratio = (log_probs - old_log_probs).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
+    return -torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip_ratio, 1.0 + clip_ratio) * advantages)
+
+
+def value_loss(values: Tensor, targets: Tensor) -> Tensor:
+    """Squared error ``(V - R)^2``, ``[B]`` (eq. 9 of the same paper, without a factor of one half)."""
+    return (values - targets).square()
+
+
+def clipped_value_loss(values: Tensor, targets: Tensor, old_values: Tensor, clip: float) -> Tensor:
+    """The larger of the squared errors of V and of V clipped to ``old_values`` plus or minus ``clip``, ``[B]``.
+
+    Engstrom et al. 2020 (arXiv:2005.12729, section 3) describe it; it rarely helps.
+    """
+    clipped = old_values + (values - old_values).clamp(-clip, clip)
+    return torch.maximum((values - targets).square(), (clipped - targets).square())
+
+
+def categorical(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of ``actions`` ``[B]`` and entropies, both ``[B]``, for ``logits`` ``[B, A]``."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    # a logit of -inf has probability 0 and adds nothing; without the clamp it would add 0 * inf
+    finite = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
+    entropy = -(log_probs.exp() * finite).sum(-1)
+    return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
+
+
+def gaussian(outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-densities of ``actions`` ``[B, A]`` and entropies, both ``[B]``, summed over independent dimensions.
+
+    ``outputs`` ``[B, 2 A]`` are means followed by logarithms of standard deviations, which are clamped to
+    ``LOG_STD_BOUNDS``.
+    """
+    mean, log_std = outputs.chunk(2, dim=-1)
+    log_std = log_std.clamp(*LOG_STD_BOUNDS)
+    z = (actions - mean) * (-log_std).exp()
+    log_probs = (-0.5 * z.square() - log_std - 0.5 * _LOG_2_PI).sum(-1)
+    return log_probs, (log_std + 0.5 * (1.0 + _LOG_2_PI)).sum(-1)
+
+
+def approximate_kl(log_ratios: Tensor) -> Tensor:
+    """``(r - 1) - log r``, ``[B]``: an unbiased, never negative estimate of KL(old || new) from old samples.
+
+    Schulman 2020, "Approximating KL divergence", the estimator called k3.
+    """
+    return log_ratios.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).expm1() - log_ratios

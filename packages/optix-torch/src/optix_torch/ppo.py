@@ -1,0 +1,200 @@
+"""PPO for discrete actions (Schulman et al. 2017, arXiv:1707.06347).
+
+What decides success, beyond the paper (Andrychowicz et al. 2021, arXiv:2006.05990, and Huang et al. 2022, "The 37
+implementation details of PPO", have measured most of it): orthogonal initialisation with a small policy head, Adam with
+epsilon 1e-5, separate networks, minibatches that cover the window, advantages standardised over the whole window, one
+clip of the global gradient norm. Time limits are bootstrapped and cut no value. Old log-probabilities and values are
+recomputed from the window, since the policy has not moved since it acted; acting stores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from optix_core import hyperparams as declared
+from optix_core.base_agent import BaseAgent
+from optix_core.plugin import AgentContext
+from optix_core.rl.batching import standardize
+from optix_core.rl.returns import explained_variance, generalized_advantage_estimation
+from optix_core.seeding import fresh_root_seed
+from optix_core.state import State
+from optix_core.types import EpisodeData, HyperparamSet
+from optix_torch.actor_critic import ActorCritic
+from optix_torch.engine import PPOBatch
+from optix_torch.hyperparams import PPO
+from optix_torch.normalizing import Normalizers
+from optix_torch.standard import ppo_parts
+from optix_torch.store import Store
+from optix_torch.streams import Streams
+from optix_torch.window import next_values, rows, successors
+
+if TYPE_CHECKING:
+    from optix_core.normalizers import ObsNormalizer, RewardNormalizer
+
+
+class TorchPPOAgent(BaseAgent):
+    """Proximal policy optimisation with a categorical policy.
+
+    Plain perceptrons act through numpy on the memory that training changes, and learn in closed form on a CPU; any
+    other module acts and learns through PyTorch. An ``Adam`` over the parameters of both is made to step them as one
+    vector.
+
+    Args:
+        actor: ``[B, *obs]`` to logits ``[B, A]``.
+        critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``.
+        optimizer: Over the parameters of both.
+        hyperparams: Values that differ from the defaults; see ``optix_torch.hyperparams.PPO``. Copied.
+        device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        reward_normalizer: Scales rewards before they become targets. Its gamma follows the agent's.
+        observation_normalizer: Applied to observations before acting and learning; updated after each window.
+        action_space: The environment's Discrete space; needed only if its first action is not 0.
+        engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
+        seed: Root seed of acting and minibatch order; None draws one from the operating system.
+
+    Raises:
+        ConfigError: The networks, the optimizer, the device or the engine cannot be used together.
+        HyperparamError: A name is unknown or a value out of range.
+    """
+
+    default_param_bounds = declared.bounds(PPO)
+    default_log_params = declared.log_params(PPO)
+    default_exploration_params = declared.exploration_params(PPO)
+
+    def __init__(
+        self,
+        actor: nn.Module,
+        critic: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
+        device: str | torch.device = "auto",
+        reward_normalizer: RewardNormalizer | None = None,
+        *,
+        observation_normalizer: ObsNormalizer | None = None,
+        action_space: Any = None,
+        engine: str = "auto",
+        seed: int | None = None,
+    ) -> None:
+        given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
+        hp = declared.merge(PPO, given, hyperparams, owner="TorchPPOAgent")
+        self._networks = ActorCritic(
+            actor, critic, optimizer, head="categorical", n_actions=None, device=device, engine=engine
+        )
+        self._policy = self._networks.policy
+        self._policy.observation_normalizer = observation_normalizer
+        self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
+        self._action_start = 0 if action_space is None else int(action_space.start)
+        self._streams = Streams(fresh_root_seed() if seed is None else seed)
+        self._store = Store("TorchPPOAgent", self._networks, self._streams, self._normalizers)
+        self._apply(hp)
+
+    def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> int:
+        """An action of the environment; drawn from a stream of its own, so that training never notices."""
+        action = self._policy.act(
+            np.asarray(observation)[None], self._streams.single, deterministic=deterministic
+        )
+        return int(action[0]) + self._action_start
+
+    def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[np.int64]:
+        """Policy actions ``[N]``, 0 to A - 1, for observations ``[N, *obs]``; a fresh array."""
+        return self._policy.act(observations, self._streams.policy, deterministic=deterministic)
+
+    def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """The environment's names of policy actions."""
+        return actions + self._action_start if self._action_start else actions
+
+    def action_probs(self, observation: NDArray[Any]) -> NDArray[Any]:
+        """Probabilities ``[A]`` of all actions for one observation."""
+        return self._policy.probabilities(np.asarray(observation)[None])[0]
+
+    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
+        """One PPO update on a window; diagnostics are described in ``UpdateReport``, NaN losses mean that it failed."""
+        hp, engine, window = self._hp, self._networks.engine, episode_data
+        if not window.n_steps:
+            return {"n_updates": 0, "skipped": "the window is empty"}
+        # Tensors. Nothing has moved since the window was collected: these are the log-probabilities that acted.
+        observations = self._normalizers.observations(rows(window, "observations"))
+        actions = rows(window, "actions").astype(np.int64)
+        values = engine.values(observations).reshape(window.time_major("rewards").shape)
+        log_probs = (
+            engine.log_probs(observations, actions) if window.log_probs is None else rows(window, "log_probs")
+        )
+        following = next_values(
+            window, values, engine.values(self._normalizers.observations(successors(window)))
+        )
+        # Targets. A time limit is a boundary with a future, a terminal state one without.
+        terminated, boundary = window.time_major("terminated"), window.time_major("dones")
+        rewards = self._normalizers.rewards(window.time_major("rewards"), boundary)
+        advantages = generalized_advantage_estimation(
+            rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
+        )
+        targets = advantages + values
+        # Epochs.
+        batch = PPOBatch(
+            observations=observations,
+            actions=actions,
+            log_probs=log_probs,
+            values=values.reshape(-1),
+            advantages=standardize(advantages).reshape(-1),
+            targets=targets.reshape(-1),
+        )
+        report = self._networks.update(batch, hp, self._streams.minibatch)
+        # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
+        self._normalizers.after_window(rows(window, "observations"))
+        # targets that do not vary leave nothing to explain
+        explained = np.nan_to_num(explained_variance(values, targets), nan=0.0)
+        return report.diagnostics() | {"explained_var": float(explained)}
+
+    def get_hyperparams(self) -> HyperparamSet:
+        """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
+        return HyperparamSet(self._hp | {"learning_rate": self._networks.learning_rate()})
+
+    def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
+        """Put values in force from the next ``learn`` on; names not given keep theirs, Adam keeps its moments."""
+        self._apply(declared.update(self._hp, hyperparams, PPO, owner="TorchPPOAgent"))
+
+    def save_weights(self, path: str) -> None:
+        """Write one safetensors file: both networks and the observation statistics."""
+        self._store.save_weights(path)
+
+    def load_weights(self, path: str) -> None:
+        """Read what :meth:`save_weights` wrote; optimizer and hyperparameters stay. All or nothing."""
+        self._store.load_weights(path)
+
+    def average_weights(self, paths: Sequence[str]) -> None:
+        """Load the element-wise mean of several saved weights."""
+        self._store.average_weights(paths)
+
+    def perturb_weights(self, noise_scale: float) -> None:
+        """Multiply every weight by ``1 + noise_scale * N(0, 1)``."""
+        self._networks.perturb(noise_scale, self._streams.perturbation)
+
+    def state_dict(self) -> State:
+        """All that decides what comes next: networks, Adam, hyperparameters, normalisers, random streams."""
+        return self._store.state_dict(self.get_hyperparams().params)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; all or nothing.
+
+        Raises:
+            IncompatibleCheckpoint: It is of another agent or architecture; the first differences are named.
+        """
+        self._store.load_state_dict(state, self.get_hyperparams().params, self._restore)
+
+    def _restore(self, hyperparams: Mapping[str, Any]) -> None:
+        self._apply(declared.merge(PPO, hyperparams, owner="TorchPPOAgent"))
+
+    def _apply(self, hp: dict[str, Any]) -> None:
+        self._hp = hp
+        self._networks.set_learning_rate(hp["learning_rate"])
+        self._normalizers.set_gamma(hp["gamma"])
+
+
+def build(ctx: AgentContext, **options: Any) -> TorchPPOAgent:
+    """The standard agent for an environment; options are those of :func:`optix_torch.standard.ppo_parts`."""
+    return TorchPPOAgent(**ppo_parts(ctx, "PPO", "discrete", **options))

@@ -1,0 +1,141 @@
+"""How an agent's parts become files and states, and all or none of them come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from optix_core.errors import IncompatibleCheckpoint
+from optix_core.state import State, Stateful
+from optix_torch import storage
+from optix_torch.actor_critic import ActorCritic
+from optix_torch.normalizing import Normalizers
+from optix_torch.streams import Streams
+
+FORMAT = 1
+_STATISTICS = "observation_normalizer"
+
+
+class Store:
+    """Saves and restores networks, optimizer, normalisers, random streams and hyperparameters of one agent.
+
+    Args:
+        kind: The agent's class name, checked when something is loaded.
+        networks: Its networks and optimizer.
+        streams: Its random streams.
+        normalizers: That of observations belongs to the weights, because acting needs it.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        networks: ActorCritic,
+        streams: Streams,
+        normalizers: Normalizers,
+    ) -> None:
+        self._kind, self._networks = kind, networks
+        self._parts: dict[str, Stateful | None] = {
+            _STATISTICS: normalizers.observation,
+            "reward_normalizer": normalizers.reward,
+            "streams": streams,
+        }
+
+    def save_weights(self, path: str) -> None:
+        """Networks and observation statistics as one safetensors file."""
+        storage.write_tensors(path, self._weights(), kind=self._kind)
+
+    def load_weights(self, path: str) -> None:
+        """Take over one file."""
+        self._load_weights(storage.read_tensors(path, kind=self._kind))
+
+    def average_weights(self, paths: Sequence[str]) -> None:
+        """Take over the element-wise mean of several files."""
+        self._load_weights(
+            storage.mean_of([storage.read_tensors(p, kind=self._kind) for p in paths], owner=self._kind)
+        )
+
+    def state_dict(self, hyperparams: Mapping[str, Any]) -> State:
+        """Everything that determines what the agent will do."""
+        parts = {name: None if part is None else part.state_dict() for name, part in self._parts.items()}
+        return {
+            "agent": self._kind,
+            "format": FORMAT,
+            "hyperparams": dict(hyperparams),
+            **self._networks.state_dict(),
+            **parts,
+        }
+
+    def load_state_dict(
+        self,
+        state: Mapping[str, Any],
+        hyperparams: Mapping[str, Any],
+        apply: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        """Continue from ``state``, or stay as it was and raise.
+
+        Args:
+            state: From :meth:`state_dict`.
+            hyperparams: Those in force, for the way back.
+            apply: Validates hyperparameters and puts them in force.
+
+        Raises:
+            IncompatibleCheckpoint: The state is of another agent, format or architecture.
+        """
+        found = (state.get("agent"), state.get("format"))
+        if found != (self._kind, FORMAT):
+            raise IncompatibleCheckpoint(
+                f"this state is of {found[0]} in format {found[1]}, expected {self._kind} in format {FORMAT}"
+            )
+        before = self.state_dict(hyperparams)
+        try:
+            self._load(state)
+            apply(state["hyperparams"])
+        except Exception as error:
+            self._load(before)
+            apply(before["hyperparams"])
+            if isinstance(error, KeyError | TypeError | ValueError) and not isinstance(
+                error, IncompatibleCheckpoint
+            ):
+                raise IncompatibleCheckpoint(
+                    f"this is not a complete state of {self._kind}: {error!r}"
+                ) from error
+            raise
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        for name, part in self._parts.items():
+            if (part is None) != (state[name] is None):
+                own = "has none" if part is None else "has one"
+                raise IncompatibleCheckpoint(
+                    f"{name}: this agent {own}, the state differs; build it with equal options"
+                )
+        self._networks.load_state_dict(state, owner=self._kind)
+        for name, part in self._parts.items():
+            if part is not None:
+                part.load_state_dict(state[name])
+
+    def _weights(self) -> storage.Arrays:
+        return self._networks.arrays() | self._statistics()
+
+    def _statistics(self) -> storage.Arrays:
+        """The observation normaliser's state, numbers as arrays without axes."""
+        part = self._parts[_STATISTICS]
+        state = {} if part is None else part.state_dict()
+        return {f"{_STATISTICS}/{name}": np.asarray(value) for name, value in state.items()}
+
+    def _load_weights(self, arrays: storage.Arrays) -> None:
+        storage.require_same(self._weights(), arrays, owner=self._kind)
+        part = self._parts[_STATISTICS]
+        if part is not None:
+            own = part.state_dict()
+            part.load_state_dict({name: _like(own[name], arrays[f"{_STATISTICS}/{name}"]) for name in own})
+        self._networks.load_arrays(
+            {name: array for name, array in arrays.items() if not name.startswith(_STATISTICS)},
+            owner=self._kind,
+        )
+
+
+def _like(own: Any, array: Any) -> Any:
+    """``array`` in the form of ``own``: an array, or a number of its type."""
+    return array if isinstance(own, np.ndarray) else type(own)(array.item())

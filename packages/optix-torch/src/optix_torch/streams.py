@@ -1,0 +1,40 @@
+"""The random streams of an agent, each with a use of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from optix_core.seeding import Domain, generator
+from optix_core.state import State, generator_state, restore_generator
+
+
+class Streams:
+    """Independent generators from one root seed.
+
+    Attributes:
+        policy: Actions that are learned from (``act_batch``).
+        single: Actions of ``act``, apart, so that asking the agent for an action changes nothing in training.
+        minibatch: The order of samples.
+        perturbation: Noise on weights.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.policy = generator(seed, Domain.POLICY, 0)
+        self.single = generator(seed, Domain.POLICY, 1)
+        self.minibatch = generator(seed, Domain.MINIBATCH)
+        self.perturbation = generator(seed, Domain.PERTURBATION)
+
+    def state_dict(self) -> State:
+        """Where each stream stands."""
+        return {name: generator_state(rng) for name, rng in self._all().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue each stream from :meth:`state_dict`."""
+        for name, rng in self._all().items():
+            restore_generator(rng, state[name])
+
+    def _all(self) -> dict[str, np.random.Generator]:
+        return dict(vars(self))
