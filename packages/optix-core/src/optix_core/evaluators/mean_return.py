@@ -18,9 +18,10 @@ PrimaryScoreFn = Callable[[EpisodeData, Mapping[str, Any]], float]
 class MeanReturnEvaluator(BaseEvaluator):
     """Scores a window by the mean return of the episodes that ended in it, each counted whole.
 
-    An episode that began in an earlier window counts with all its rewards. A window in which no episode ended has no score
-    (NaN): a part of an episode is on another scale. Pipelines of optix record complete episodes themselves; for windows
-    from elsewhere the evaluator carries the running return of every environment from window to window.
+    An episode that began in an earlier window counts with all its rewards. A window in which no episode ended has
+    no score (NaN): a part of an episode is on another scale. Pipelines of optix record complete episodes
+    themselves; for windows from elsewhere the evaluator carries the running return of every environment from
+    window to window.
 
     Metrics: ``primary_score``, ``total_reward``, ``mean_reward`` and ``reward_std`` (per step; population),
     ``episode_length`` (T of the window), ``n_episodes``, ``episode_return_std`` (population), ``mean_episode_length``,

@@ -38,14 +38,17 @@ class Actor:
             raise ConfigError("no agent to act: pass agent=, or call set_agent() before collecting")
         if not action_space.is_array:
             raise SpaceError(
-                f"actions of {action_space.label} are not one array. Wrap the environment so that its action space is Discrete, "
+                f"actions of {action_space.label} are not one array. Wrap the environment so that "
+                f"its action space is Discrete, "
                 "MultiDiscrete, MultiBinary or Box."
             )
-        assert action_space.shape is not None and action_space.dtype is not None
+        assert action_space.shape is not None
+        assert action_space.dtype is not None
         self.agent = agent
+        whole: Any = agent
         self.batched = isinstance(agent, BatchActing)
         self.observe: Callable[..., None] | None = (
-            agent.observe if isinstance(agent, StepwiseLearning) else None
+            whole.observe if isinstance(agent, StepwiseLearning) else None
         )
         self._name = type(agent).__name__
         self._space = action_space
@@ -54,7 +57,8 @@ class Actor:
         self._low_int, self._high_int = action_space.start, action_space.start + (action_space.n or 0) - 1
         self._limits: dict[int, tuple[list[float], list[float]]] = {}
         if self.batched:
-            self._act_batch, self._env_actions = agent.act_batch, agent.env_actions
+            self._act_batch: Callable[..., NDArray[Any]] = whole.act_batch
+            self._env_actions: Callable[[NDArray[Any]], NDArray[Any]] = whole.env_actions
         else:
             self._act = _single_act(agent, deterministic=deterministic)
 
@@ -70,8 +74,8 @@ class Actor:
             SpaceError: An action is outside the action space, or of a wrong type or shape.
         """
         if self.batched:
-            policy: NDArray[Any] = self._act_batch(observations, deterministic=self._deterministic)
-            acted: NDArray[Any] = self._env_actions(policy)
+            policy = self._act_batch(observations, deterministic=self._deterministic)
+            acted = self._env_actions(policy)
         else:
             policy = acted = np.asarray([self._act(observation) for observation in observations])
         if self._discrete:
@@ -86,7 +90,8 @@ class Actor:
             if actions.shape == (n,) and actions.dtype.kind == "f" and not np.isfinite(actions).all():
                 raise self._nonfinite(actions)
             raise SpaceError(
-                f"{self._name} gave actions of dtype {actions.dtype} and shape {actions.shape} for {n} environment(s) with "
+                f"{self._name} gave actions of dtype {actions.dtype} and shape {actions.shape} for "
+                f"{n} environment(s) with "
                 f"{self._space.label}; expected integers of shape {(n,)}",
                 code="E-ACTION",
             )
@@ -104,14 +109,17 @@ class Actor:
         assert self._space.dtype is not None
         if not np.can_cast(actions.dtype, self._space.dtype, casting="same_kind"):
             raise SpaceError(
-                f"{self._name} gave actions of dtype {actions.dtype} for {self._space.label} of dtype {self._space.dtype}",
+                f"{self._name} gave actions of dtype {actions.dtype} for {self._space.label} of "
+                f"dtype {self._space.dtype}",
                 code="E-ACTION",
             )
         return actions.astype(self._space.dtype)
 
     def _check_box(self, actions: NDArray[Any], n: int) -> None:
         space = self._space
-        assert space.shape is not None and space.low is not None and space.high is not None
+        assert space.shape is not None
+        assert space.low is not None
+        assert space.high is not None
         if actions.shape != (n, *space.shape):
             raise SpaceError(
                 f"{self._name} gave actions of shape {actions.shape} for {n} environment(s) with {space.label}; "
@@ -134,8 +142,10 @@ class Actor:
         index = tuple(np.argwhere((actions < space.low) | (actions > space.high))[0].tolist())
         component = index[1:]
         raise SpaceError(
-            f"{self._name} chose an action outside of {space.label} in environment {index[0]}: component {component} is "
-            f"{actions[index]}, allowed {space.low[component]} to {space.high[component]}. Agents with a bounded Box must map "
+            f"{self._name} chose an action outside of {space.label} in environment {index[0]}: "
+            f"component {component} is "
+            f"{actions[index]}, allowed {space.low[component]} to {space.high[component]}. Agents "
+            f"with a bounded Box must map "
             "their output to it (optix_core.rl.BoxScaler does).",
             code="E-ACTION",
         )
@@ -144,7 +154,8 @@ class Actor:
         bad = np.argwhere(~np.isfinite(actions.reshape(len(actions), -1)))
         env = int(bad[0][0])
         return NumericalDivergence(
-            f"{self._name} gave a non-finite action in environment {env}: {shown(actions[env])}. Its weights have probably "
+            f"{self._name} gave a non-finite action in environment {env}: {shown(actions[env])}. "
+            f"Its weights have probably "
             "diverged; go back to a checkpoint and lower the learning rate, or clip gradients.",
             code="E-ACTION-NONFINITE",
         )
@@ -167,8 +178,10 @@ def _single_act(agent: Any, *, deterministic: bool) -> Callable[[Any], Any]:
 
 
 def _finite_limits(space: SpaceInfo, n: int) -> tuple[list[float], list[float]]:
-    """Bounds of N elements as flat lists; infinite ones become the largest finite number, so that infinity is outside."""
-    assert space.shape is not None and space.low is not None and space.high is not None
+    """Bounds of N elements as flat lists; infinite ones become the largest number, so that infinity is outside."""
+    assert space.shape is not None
+    assert space.low is not None
+    assert space.high is not None
     largest = np.finfo(np.float64).max
     low = np.broadcast_to(np.maximum(np.asarray(space.low, np.float64), -largest), (n, *space.shape))
     high = np.broadcast_to(np.minimum(np.asarray(space.high, np.float64), largest), (n, *space.shape))

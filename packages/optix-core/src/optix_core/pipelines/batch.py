@@ -15,24 +15,24 @@ from optix_core.types import EpisodeData
 class BatchPipeline(SteppingPipeline):
     """Steps one environment; yields flat windows ``[T, ...]`` of exactly ``window_size`` steps.
 
-    The environment runs on over window borders. It is reset where an episode ends, always with ``reset(seed=...)`` and a seed derived
-    from ``seed`` and the number of the episode, so the same seed gives the same windows and a resumed run continues inside
-    its episode.
+    The environment runs on over window borders. It is reset where an episode ends, always with ``reset(seed=...)``
+    and a seed derived from ``seed`` and the number of the episode, so the same seed gives the same windows and a
+    resumed run continues inside its episode.
 
     Args:
         env: The environment. The pipeline steps and closes it; nothing else should.
         agent: Who acts; may be set later with :meth:`set_agent`. Only ``act`` is needed.
         window_size: Steps per window, T.
         seed: Root seed; a fresh one if None (see :attr:`root_seed`).
-        env_factory: Builds another environment like ``env``. Needed for restarts, for ``fresh_env_per_episode`` and to resume with
-            certainty; derived from ``env.spec`` where that is possible.
-        on_env_error: ``raise``: an exception of the environment stops the run. ``restart``: the transition is dropped, the episode
-            cut before it and the environment rebuilt, at most 3 times per 10,000 steps.
-        on_nonfinite: ``raise``: NaN or infinity in an observation or reward stops the run. ``truncate``: the transition is
-            dropped and the episode cut before it, at most 10 times in a row and in 1 % of the steps.
+        env_factory: Builds another environment like ``env``. Needed for restarts, for ``fresh_env_per_episode``
+            and to resume with certainty; derived from ``env.spec`` where that is possible.
+        on_env_error: ``raise``: an exception of the environment stops the run. ``restart``: the transition is
+            dropped, the episode cut before it and the environment rebuilt, at most 3 times per 10,000 steps.
+        on_nonfinite: ``raise``: NaN or infinity in an observation or reward stops the run. ``truncate``: the
+            transition is dropped and the episode cut before it, at most 10 times in a row and in 1 % of the steps.
         keep_infos: Keep every step's info dict in ``EpisodeData.infos``.
-        fresh_env_per_episode: Build a new environment object for every episode. For the few environments that remember earlier
-            episodes (BipedalWalker), so that runs can be resumed exactly.
+        fresh_env_per_episode: Build a new environment object for every episode. For the few environments that
+            remember earlier episodes (BipedalWalker), so that runs can be resumed exactly.
         strict: Raise if an observation lies outside the observation space, instead of warning three times and counting.
 
     Raises:
@@ -84,7 +84,7 @@ class BatchPipeline(SteppingPipeline):
         )
 
     def collect(self) -> EpisodeData:
-        """The next window, flat: ``[T, ...]``, ``n_envs`` None, ``episode_starts`` a list of indices that contains 0."""
+        """The next window, flat: ``[T, ...]``; ``episode_starts`` is a list of indices that contains 0."""
         return _flat(super().collect())
 
 

@@ -1,7 +1,7 @@
 """How a window is collected: exactly T steps of N environments, written straight into time-major arrays.
 
-Shared by all pipelines that step environments themselves. Everything that must survive a window border lives here and is
-committed only when a window is complete, so that a state taken at any moment is that of the last border.
+Shared by all pipelines that step environments themselves. Everything that must survive a window border lives here
+and is committed only when a window is complete, so that a state taken at any moment is that of the last border.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class WindowCollector:
         self.total_steps = 0
         self._keep_infos = keep_infos
         space = stepper.observation_space
-        assert space.shape is not None and space.dtype is not None
+        assert space.shape is not None
+        assert space.dtype is not None
         self._row_shape = (stepper.n_envs, *space.shape)
         self._dtype = space.dtype
         self._check = ObservationCheck(space, strict=strict)
@@ -366,7 +367,8 @@ class WindowCollector:
         n_envs = self.stepper.n_envs
         if int(state["n_envs"]) != n_envs:
             raise ResumeError(
-                f"the stored pipeline had {state['n_envs']} environment(s), this one has {n_envs}; resume with the same number"
+                f"the stored pipeline had {state['n_envs']} environment(s), this one has {n_envs}; "
+                f"resume with the same number"
             )
         current = np.zeros_like(self._current)
         snapshots = [state["envs"][str(n)] for n in range(n_envs)] if state["started"] else []

@@ -1,8 +1,9 @@
 """How an environment is brought back to where it was: by its own state, or by repeating the episode.
 
-Every episode starts with ``reset(seed=...)``, so an episode is determined by its seed and the actions since. That holds for
-any deterministic environment in a *fresh* object. A few environments keep something from earlier episodes inside the object
-(BipedalWalker does); for these the repetition ends elsewhere, which the last observation shows.
+Every episode starts with ``reset(seed=...)``, so an episode is determined by its seed and the actions since. That
+holds for any deterministic environment in a *fresh* object. A few environments keep something from earlier
+episodes inside the object (BipedalWalker does); for these the repetition ends elsewhere, which the last
+observation shows.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def continue_episode(
     if snapshot["env_state"] is not None:
         if not isinstance(env, CapturableEnv):
             raise ResumeError(
-                f"environment {env_index}: the stored state was taken with get_state(), but this {type(env).__name__} has no "
+                f"environment {env_index}: the stored state was taken with get_state(), but this "
+                f"{type(env).__name__} has no "
                 "set_state(). Resume with the environment that was trained on."
             )
         env.reset(seed=seed)  # type: ignore[attr-defined]
@@ -62,7 +64,8 @@ def continue_episode(
     actions = snapshot["actions"]
     if actions is None:
         raise ResumeError(
-            f"environment {env_index}: its episode was too long to be recorded, so it cannot be repeated. Give the environment "
+            f"environment {env_index}: its episode was too long to be recorded, so it cannot be "
+            f"repeated. Give the environment "
             "get_state() and set_state()."
         )
     length = len(actions)
@@ -98,7 +101,10 @@ def _repeat(
 def not_repeatable(env_index: int, step: int, length: int, what: str) -> str:
     """The message for an episode that does not repeat."""
     return (
-        f"environment {env_index} cannot be brought back to where it was: the same seed and actions lead elsewhere at step {step} "
-        f"of {length} ({what}). The environment draws from something its reset(seed=...) does not set, or keeps something "
-        "from earlier episodes. Train with fresh_env_per_episode=True, or give the environment get_state() and set_state()."
+        f"environment {env_index} cannot be brought back to where it was: the same seed and "
+        f"actions lead elsewhere at step {step} "
+        f"of {length} ({what}). The environment draws from something its reset(seed=...) does not "
+        f"set, or keeps something "
+        "from earlier episodes. Train with fresh_env_per_episode=True, or give the environment "
+        "get_state() and set_state()."
     )

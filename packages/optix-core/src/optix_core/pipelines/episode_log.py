@@ -13,7 +13,8 @@ LONGEST = 1_000_000
 class EpisodeLog:
     """Environment actions since the start of each environment's running episode, kept in window-sized pieces.
 
-    An episode longer than ``LONGEST`` steps is no longer recorded: repeating it would take too long and its log would grow for ever.
+    An episode longer than ``LONGEST`` steps is no longer recorded: repeating it would take too long and its log
+    would grow for ever.
     """
 
     def __init__(self, n_envs: int) -> None:

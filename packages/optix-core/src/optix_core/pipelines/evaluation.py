@@ -42,20 +42,20 @@ class _Episode:
 class EvaluationPipeline(BasePipeline):
     """Runs complete episodes with the agent's greedy actions; training is neither read nor touched.
 
-    Episode ``j`` of evaluation ``i`` always starts with ``derive_seed(seed, Domain.VALIDATION, i, j)``, so two policies that are
-    evaluated with the same index meet the same episodes, and an evaluation can be repeated.
+    Episode ``j`` of evaluation ``i`` always starts with ``derive_seed(seed, Domain.VALIDATION, i, j)``, so two
+    policies that are evaluated with the same index meet the same episodes, and an evaluation can be repeated.
 
-    Several episodes run side by side on copies of the environment, with one batched ``act`` per step, where copies can be
-    made and the agent offers ``act_batch``.
+    Several episodes run side by side on copies of the environment, with one batched ``act`` per step, where copies
+    can be made and the agent offers ``act_batch``.
 
     Args:
-        env_or_factory: A function that builds environments, or an environment. One that is given belongs to this pipeline from
-            then on; never pass the one that is trained on.
+        env_or_factory: A function that builds environments, or an environment. One that is given belongs to this
+            pipeline from then on; never pass the one that is trained on.
         agent: Who acts; may be set later.
         episodes: Complete episodes per evaluation.
         seed: Root seed; a fresh one if None (see :attr:`root_seed`).
-        max_episode_steps: An episode that is still running after so many steps is cut there (truncated). If None: the limit
-            that the environment was registered with takes care, and 100,000 steps otherwise.
+        max_episode_steps: An episode that is still running after so many steps is cut there (truncated). If None:
+            the limit that the environment was registered with takes care, and 100,000 steps otherwise.
         deterministic: Ask for greedy actions. With False, agents draw from their own random stream, which then moves.
         fresh_env_per_episode: Build a new object for every episode, for environments that remember earlier ones.
 
@@ -146,8 +146,8 @@ class EvaluationPipeline(BasePipeline):
             episodes: How many; as constructed if None.
 
         Returns:
-            The episodes one after another, ``[T, ...]``; each ends with ``terminated`` or ``truncated``. ``metadata["cut_by_limit"]``
-            counts those that were stopped by ``max_episode_steps``.
+            The episodes one after another, ``[T, ...]``; each ends with ``terminated`` or ``truncated``.
+            ``metadata["cut_by_limit"]`` counts those that were stopped by ``max_episode_steps``.
 
         Raises:
             EnvironmentFault: The environment raised, or gave NaN or infinity.

@@ -1,7 +1,8 @@
 """What is wrong with an environment, in words, and how often it may be.
 
-The default is to stop at the first fault. Recovery is opt-in, counted and bounded: the faulty transition is dropped, the episode is
-cut (truncated) before it, and a new episode begins. A fault is never disguised as a terminal state with reward 0.
+The default is to stop at the first fault. Recovery is opt-in, counted and bounded: the faulty transition is
+dropped, the episode is cut (truncated) before it, and a new episode begins. A fault is never disguised as a
+terminal state with reward 0.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ class Fault:
         head = f"environment {self.env_index}, {self.method}, {where}{after}: {self.detail}."
         if self.kind == "error":
             fault = EnvironmentFault(
-                f"{head} The original traceback is above. Fix the environment, or pass on_env_error='restart' to drop the "
-                f"transition and rebuild the environment (at most {RESTARTS_ALLOWED} times per {RESTART_SPAN:,} steps).",
+                f"{head} The original traceback is above. Fix the environment, or pass "
+                f"on_env_error='restart' to drop the "
+                f"transition and rebuild the environment (at most {RESTARTS_ALLOWED} times per "
+                f"{RESTART_SPAN:,} steps).",
                 code="E-ENV-RAISED",
             )
             fault.__cause__ = self.error
@@ -144,7 +147,8 @@ class FaultPolicy:
         if in_a_row > NONFINITE_IN_A_ROW or self.counts["nonfinite"] >= allowed:
             error = fault.as_error(where)
             error.add_note(
-                f"dropped {self.counts['nonfinite']} such transitions in {steps:,} steps, {in_a_row - 1} of them in a row; giving up"
+                f"dropped {self.counts['nonfinite']} such transitions in {steps:,} steps, "
+                f"{in_a_row - 1} of them in a row; giving up"
             )
             raise error
         self.counts["nonfinite"] += 1

@@ -28,7 +28,9 @@ class ObservationCheck:
         self.strict = strict
         self.count = 0
         self._warned = 0
-        assert space.low is not None and space.high is not None and space.dtype is not None
+        assert space.low is not None
+        assert space.high is not None
+        assert space.dtype is not None
         self._space = space
         self._low = None if _is_lowest(space.low, space.dtype) else space.low
         self._high = None if _is_highest(space.high, space.dtype) else space.high
@@ -53,7 +55,8 @@ class ObservationCheck:
         low, high = np.asarray(self._space.low)[where], np.asarray(self._space.high)[where]
         text = (
             f"environment {n}, step {t} of window {window_index}: component {component} of the observation is "
-            f"{observations[(t, n, *where)]}, outside of {self._space.label} ([{low}, {high}]). Correct the environment or its "
+            f"{observations[(t, n, *where)]}, outside of {self._space.label} ([{low}, {high}]). "
+            f"Correct the environment or its "
             f"observation_space. So far {self.count} observation(s) were outside"
         )
         if self.strict:

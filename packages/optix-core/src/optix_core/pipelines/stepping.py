@@ -143,7 +143,8 @@ class ListStepper:
         self._fresh, self._keep_infos = fresh_env_per_episode, keep_infos
         self._used = [False] * self.n_envs
         self._steps = [env.step for env in self.envs]
-        assert self.observation_space.shape is not None and self.observation_space.dtype is not None
+        assert self.observation_space.shape is not None
+        assert self.observation_space.dtype is not None
         self.observation_shape, self.observation_dtype = (
             self.observation_space.shape,
             self.observation_space.dtype,
@@ -153,6 +154,7 @@ class ListStepper:
         self._zeros = np.zeros(size, self.observation_dtype) if self.observation_dtype.kind == "f" else None
 
     def start(self, row: NDArray[Any]) -> None:
+        """See :meth:`Stepper.start`."""
         self.episode_index = [-1] * self.n_envs
         for index in range(self.n_envs):
             self._seed_action_space(index)
@@ -166,6 +168,7 @@ class ListStepper:
         rewards: list[float],
         where: Callable[[], str],
     ) -> list[Ended | Fault] | None:
+        """See :meth:`Stepper.step`."""
         del acted
         events: list[Ended | Fault] | None = None
         index = 0
@@ -187,6 +190,7 @@ class ListStepper:
     def step_one(
         self, index: int, action: Any, row: NDArray[Any], rewards: list[float], where: Callable[[], str]
     ) -> Ended | Fault | None:
+        """See :meth:`Stepper.step_one`."""
         event = self.advance(index, action, row, rewards, where)
         if isinstance(event, Ended):
             row[index] = self._begin(index)
@@ -213,9 +217,11 @@ class ListStepper:
         return first
 
     def restart(self, index: int, *, rebuild: bool) -> NDArray[Any]:
+        """See :meth:`Stepper.restart`."""
         return self._begin(index, rebuild=rebuild)
 
     def restart_all(self, row: NDArray[Any]) -> None:
+        """See :meth:`Stepper.restart_all`."""
         for index in range(self.n_envs):
             row[index] = self._begin(index)
 
@@ -313,7 +319,8 @@ class ListStepper:
     def _first_observation(self, index: int, result: Any, where: str) -> NDArray[Any]:
         if not (isinstance(result, tuple) and len(result) == 2):  # pyright: ignore[reportUnknownArgumentType]
             raise EnvironmentFault(
-                f"environment {index}, reset, {where}: expected a pair (observation, info), got {_shape_of_result(result)}. "
+                f"environment {index}, reset, {where}: expected a pair (observation, info), got "
+                f"{_shape_of_result(result)}. "
                 "Gymnasium's interface has returned pairs since version 0.26."
             )
         observation = self._as_observation(index, result[0], "reset", where)
@@ -326,8 +333,10 @@ class ListStepper:
             array.dtype, self.observation_dtype, casting="same_kind"
         ):
             raise EnvironmentFault(
-                f"environment {index}, {method}, {where}: the observation has shape {array.shape} and dtype {array.dtype}, but the "
-                f"observation space is {self.observation_space.label} with shape {self.observation_shape} and dtype {self.observation_dtype}. Correct "
+                f"environment {index}, {method}, {where}: the observation has shape {array.shape} "
+                f"and dtype {array.dtype}, but the "
+                f"observation space is {self.observation_space.label} with shape "
+                f"{self.observation_shape} and dtype {self.observation_dtype}. Correct "
                 "the environment or its observation_space.",
                 code="E-ENV-OBSERVATION",
             )
@@ -347,6 +356,7 @@ class ListStepper:
         return Fault(kind="observation", env_index=index, method="step", action=action, detail=detail)
 
     def mark(self, index: int) -> State:
+        """See :meth:`Stepper.mark`."""
         return {
             "episode": self.episode_index[index],
             "seed": self.seeds[index],
@@ -354,12 +364,14 @@ class ListStepper:
         }
 
     def env_state(self, index: int) -> State | None:
+        """See :meth:`Stepper.env_state`."""
         env = self.envs[index]
         return env.get_state() if isinstance(env, CapturableEnv) else None
 
     def restore(
         self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
     ) -> None:
+        """See :meth:`Stepper.restore`."""
         built: list[Env] = []
         chosen: list[Env] = []
         try:
@@ -385,6 +397,7 @@ class ListStepper:
             self.episode_index[index], self.seeds[index] = int(snapshot["episode"]), int(snapshot["seed"])
 
     def close(self) -> None:
+        """See :meth:`Stepper.close`."""
         for env in self.envs:
             env.close()
 
@@ -400,7 +413,8 @@ def common_spaces(envs: Sequence[Env]) -> tuple[SpaceInfo, SpaceInfo]:
         for name in ("observation_space", "action_space"):
             if getattr(env, name) != getattr(first, name):
                 raise SpaceError(
-                    f"environments differ: {name} of number {index} is {getattr(env, name)}, of number 0 {getattr(first, name)}"
+                    f"environments differ: {name} of number {index} is {getattr(env, name)}, of "
+                    f"number 0 {getattr(first, name)}"
                 )
     return observation_info(first.observation_space), describe_space(first.action_space)
 
@@ -414,25 +428,27 @@ def observation_info(space: Any) -> SpaceInfo:
     info = describe_space(space)
     if not info.is_array:
         raise SpaceError(
-            f"observations of {info.label} are not one array. Wrap the environment in gymnasium.wrappers.FlattenObservation "
+            f"observations of {info.label} are not one array. Wrap the environment in "
+            f"gymnasium.wrappers.FlattenObservation "
             f"(it gives Box({info.flat_dim},)), or use a pipeline that supports structured observations."
         )
     return info
 
 
 def _shape_of_result(result: Any) -> str:
-    if isinstance(result, tuple | list):
-        return f"a {type(result).__name__} of {len(result)}"  # pyright: ignore[reportUnknownArgumentType]
-    return f"a {type(result).__name__}"
+    length = f" of {len(result)}" if hasattr(result, "__len__") else ""
+    return f"a {type(result).__name__}{length}"
 
 
 def _wrong_step(index: int, result: Any, where: str) -> EnvironmentFault:
-    if isinstance(result, tuple) and len(result) == 5:  # pyright: ignore[reportUnknownArgumentType]
+    if hasattr(result, "__len__") and len(result) == 5:
+        reward = result[1]
         return EnvironmentFault(
-            f"environment {index}, step, {where}: the reward is {result[1]!r} of type {type(result[1]).__name__}; expected one number"  # pyright: ignore[reportUnknownArgumentType,reportUnknownMemberType]
+            f"environment {index}, step, {where}: the reward is {reward!r} of type {type(reward).__name__}; "
+            "expected one number"
         )
     return EnvironmentFault(
         f"environment {index}, step, {where}: expected (observation, reward, terminated, truncated, info), got "
-        f"{_shape_of_result(result)}. Four values are the interface of gym before version 0.26: wrap the environment with a "
-        "compatibility wrapper such as shimmy's GymV21CompatibilityV0."
+        f"{_shape_of_result(result)}. Four values are the interface of gym before version 0.26: wrap the "
+        "environment with a compatibility wrapper such as shimmy's GymV21CompatibilityV0."
     )

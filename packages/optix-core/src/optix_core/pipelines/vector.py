@@ -19,11 +19,13 @@ from optix_core.pipelines.vector_env_stepper import AsyncStepper, VectorEnvStepp
 class VectorBatchPipeline(SteppingPipeline):
     """Steps N environments with one batched ``act`` per step; yields time-major windows ``[T, N, ...]``.
 
-    Every environment makes exactly ``window_size`` steps per window. Resetting costs no step: where an episode ends, the next row
-    holds the first observation of the next one, and what truly followed is in ``boundary_observations``.
+    Every environment makes exactly ``window_size`` steps per window. Resetting costs no step: where an episode
+    ends, the next row holds the first observation of the next one, and what truly followed is in
+    ``boundary_observations``.
 
     Args:
-        env_fns: Functions that build one environment each, or a gymnasium ``VectorEnv`` whose autoreset mode is SAME_STEP.
+        env_fns: Functions that build one environment each, or a gymnasium ``VectorEnv`` whose autoreset mode is
+            SAME_STEP.
         agent: Who acts; may be set later. ``act_batch`` is used if offered, else ``act`` per environment.
         window_size: Steps per environment and window, T.
         async_envs: One process per environment (gymnasium's AsyncVectorEnv). Pays off only where one step takes longer
@@ -121,12 +123,12 @@ class VectorBatchPipeline(SteppingPipeline):
             )
 
 
-def _checked_functions(env_fns: Any) -> list[EnvFactory]:
-    functions = list(env_fns) if isinstance(env_fns, Sequence) else None
+def _checked_functions(env_fns: Sequence[EnvFactory]) -> list[EnvFactory]:
+    functions = list(env_fns)
     if not functions or not all(callable(make) for make in functions):
+        found = [type(make).__name__ for make in functions]
         raise ConfigError(
             "env_fns must be a non-empty list of functions that build one environment each, for example "
-            "[lambda: gymnasium.make('CartPole-v1')] * 8, or a gymnasium VectorEnv; got "
-            f"{'an empty list' if functions == [] else type(env_fns).__name__}"
+            f"[lambda: gymnasium.make('CartPole-v1')] * 8, or a gymnasium VectorEnv; got {found}"
         )
     return functions

@@ -41,14 +41,15 @@ class VectorEnvStepper:
         mode = venv.metadata.get("autoreset_mode")
         if mode != AutoresetMode.SAME_STEP:
             raise ConfigError(
-                f"the VectorEnv has autoreset mode {getattr(mode, 'name', mode)}: its reset steps would be trained on as if they "
+                f"the VectorEnv has autoreset mode {getattr(mode, 'name', mode)}: its reset steps "
+                f"would be trained on as if they "
                 "were transitions. Build it with autoreset_mode=AutoresetMode.SAME_STEP "
                 "(gymnasium.make_vec(..., vector_kwargs={'autoreset_mode': 'SameStep'})), or give a list of functions."
             )
-        self.venv = venv
+        self.venv: Any = venv  # partly typed, and call() is not part of the base class
         self.n_envs = int(venv.num_envs)
-        self.observation_space = observation_info(venv.single_observation_space)
-        self.action_space = describe_space(venv.single_action_space)
+        self.observation_space = observation_info(self.venv.single_observation_space)
+        self.action_space = describe_space(self.venv.single_action_space)
         self.root_seed = root_seed
         self.infos: list[dict[str, Any]] = [{} for _ in range(self.n_envs)]
         self._seeds: list[int | None] = [None] * self.n_envs
@@ -57,6 +58,7 @@ class VectorEnvStepper:
         self._float = self.observation_space.dtype.kind == "f"
 
     def start(self, row: NDArray[Any]) -> None:
+        """See :meth:`Stepper.start`."""
         self._restarts = 0
         self._reset(row)
 
@@ -76,10 +78,11 @@ class VectorEnvStepper:
         rewards: list[float],
         where: Callable[[], str],
     ) -> list[Ended | Fault] | None:
+        """See :meth:`Stepper.step`."""
         try:
             observations, raw, terminated, truncated, infos = self.venv.step(acted)
         except Exception as error:
-            text = f"the vector environment raised {error!r}, {where()}. The original traceback is above. Fix the environment."
+            text = f"the vector environment raised {error!r}, {where()}. The original traceback is above."
             raise EnvironmentFault(text, code="E-ENV-RAISED") from error
         row[...] = observations
         rewards[:] = np.asarray(raw, np.float64).tolist()
@@ -114,7 +117,8 @@ class VectorEnvStepper:
     ) -> Ended:
         if "final_obs" not in infos:
             raise EnvironmentFault(
-                f"environment {index}, {where()}: an episode ended, but the VectorEnv did not put its last observation into "
+                f"environment {index}, {where()}: an episode ended, but the VectorEnv did not put "
+                f"its last observation into "
                 "info['final_obs'], as the SAME_STEP autoreset mode demands"
             )
         final = np.array(infos["final_obs"][index], dtype=self.observation_space.dtype)
@@ -147,29 +151,36 @@ class VectorEnvStepper:
     def step_one(
         self, index: int, action: Any, row: NDArray[Any], rewards: list[float], where: Callable[[], str]
     ) -> Ended | Fault | None:
+        """See :meth:`Stepper.step_one`."""
         raise NotImplementedError("a VectorEnv cannot step one environment")
 
     def restart(self, index: int, *, rebuild: bool) -> NDArray[Any]:
+        """See :meth:`Stepper.restart`."""
         raise NotImplementedError("a VectorEnv cannot restart one environment")
 
     def restart_all(self, row: NDArray[Any]) -> None:
+        """See :meth:`Stepper.restart_all`."""
         self._restarts += 1
         self._reset(row)
 
     def mark(self, index: int) -> State:
+        """See :meth:`Stepper.mark`."""
         return {"episode": self._restarts, "seed": self._seeds[index], "action_space_rng": None}
 
     def env_state(self, index: int) -> State | None:
-        return None
+        """None: what is in a process of its own is repeated, not copied."""
+        del index
 
     def restore(
         self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
     ) -> None:
+        """See :meth:`Stepper.restore`."""
         del to_env
         self._restarts = int(snapshots[0]["episode"])
         self.restart_all(row)
 
     def close(self) -> None:
+        """See :meth:`Stepper.close`."""
         self.venv.close()
 
 
@@ -197,10 +208,12 @@ class AsyncStepper(VectorEnvStepper):
             self._check(n, row[n], None, "reset", f"start of episode {self._episodes[n]}")
 
     def start(self, row: NDArray[Any]) -> None:
+        """See :meth:`Stepper.start`."""
         self._episodes = [0] * self.n_envs
         self._reset(row)
 
     def restart_all(self, row: NDArray[Any]) -> None:
+        """See :meth:`Stepper.restart_all`."""
         self._episodes = [episode + 1 for episode in self._episodes]
         self._reset(row)
 
@@ -211,11 +224,13 @@ class AsyncStepper(VectorEnvStepper):
         self._episodes[index] += 1
 
     def mark(self, index: int) -> State:
+        """See :meth:`Stepper.mark`."""
         return {"episode": self._episodes[index], "seed": self._seed_of(index), "action_space_rng": None}
 
     def restore(
         self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
     ) -> None:
+        """See :meth:`Stepper.restore`."""
         del to_env  # the processes look at their own action space
         replies = self.venv.call("continue_from", [dict(snapshot) for snapshot in snapshots])
         for reply in replies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -78,7 +79,7 @@ def standardize(values: ArrayLike, *, eps: float = 1e-8) -> NDArray[np.float64]:
     if x.size < 2:
         return np.zeros_like(x)
     centred = x - x.mean()
-    deviation = float(np.sqrt(np.mean(np.square(centred))))
+    deviation = math.sqrt(float(np.square(centred).mean()))
     # Below this the spread is rounding error of the mean, not information.
     if deviation <= eps * float(np.abs(x).max()):
         return centred

@@ -112,7 +112,8 @@ def compute_gae(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """GAE for a single stream that cannot tell truncation from termination.
 
-    Every ``done`` counts as a terminal state. Prefer :func:`generalized_advantage_estimation`, which bootstraps at time limits.
+    Every ``done`` counts as a terminal state. Prefer :func:`generalized_advantage_estimation`, which bootstraps at
+    time limits.
 
     Args:
         rewards: ``[T]``.

@@ -49,20 +49,24 @@ class SpaceInfo:
         return self.shape is not None
 
 
+# Gymnasium's spaces are only partly typed, so what isinstance() narrows to is looked at through `whole`, an Any.
+
+
 def space_label(space: Any) -> str:
     """A short name for messages: ``Discrete(4)``, ``Box(3,)``, ``Dict(goal: Box(2,), pos: Box(3,))``."""
+    whole: Any = space
     if isinstance(space, spaces.Discrete):
-        return f"Discrete({int(space.n)})"
+        return f"Discrete({int(whole.n)})"
     if isinstance(space, spaces.Box):
-        return f"Box{space.shape}"
+        return f"Box{whole.shape}"
     if isinstance(space, spaces.MultiDiscrete):
-        return f"MultiDiscrete({space.nvec.tolist()})"
+        return f"MultiDiscrete({whole.nvec.tolist()})"
     if isinstance(space, spaces.MultiBinary):
-        return f"MultiBinary{space.shape}"
+        return f"MultiBinary{whole.shape}"
     if isinstance(space, spaces.Dict):
-        return "Dict(" + ", ".join(f"{key}: {space_label(sub)}" for key, sub in space.spaces.items()) + ")"
+        return "Dict(" + ", ".join(f"{key}: {space_label(sub)}" for key, sub in whole.spaces.items()) + ")"
     if isinstance(space, spaces.Tuple):
-        return "Tuple(" + ", ".join(space_label(sub) for sub in space.spaces) + ")"
+        return "Tuple(" + ", ".join(space_label(sub) for sub in whole.spaces) + ")"
     return type(space).__name__
 
 
@@ -73,9 +77,10 @@ def describe_space(space: Any) -> SpaceInfo:
         SpaceError: A kind of space that optix does not know (Text, Graph, Sequence, your own, ...), or a Discrete space
             whose sizes are invalid.
     """
+    whole: Any = space
     label = space_label(space)
     if isinstance(space, spaces.Discrete):
-        n, start = int(space.n), int(space.start)
+        n, start = int(whole.n), int(whole.start)
         low, high = np.asarray(start, dtype=np.int64), np.asarray(start + n - 1, dtype=np.int64)
         return SpaceInfo(
             kind="discrete",
@@ -91,20 +96,20 @@ def describe_space(space: Any) -> SpaceInfo:
     if isinstance(space, spaces.Box):
         return SpaceInfo(
             kind="box",
-            shape=tuple(space.shape),
-            dtype=np.dtype(space.dtype),
-            low=space.low,
-            high=space.high,
-            flat_dim=int(np.prod(space.shape, dtype=np.int64)),
+            shape=tuple(whole.shape),
+            dtype=np.dtype(whole.dtype),
+            low=whole.low,
+            high=whole.high,
+            flat_dim=int(np.prod(whole.shape, dtype=np.int64)),
             label=label,
         )
     if isinstance(space, spaces.MultiDiscrete):
-        nvec = np.asarray(space.nvec, dtype=np.int64)
-        start_array = np.asarray(getattr(space, "start", np.zeros_like(nvec)), dtype=np.int64)
+        nvec = np.asarray(whole.nvec, dtype=np.int64)
+        start_array = np.asarray(getattr(whole, "start", np.zeros_like(nvec)), dtype=np.int64)
         return SpaceInfo(
             kind="multi_discrete",
             shape=tuple(nvec.shape),
-            dtype=np.dtype(space.dtype),
+            dtype=np.dtype(whole.dtype),
             nvec=nvec,
             low=start_array,
             high=start_array + nvec - 1,
@@ -112,25 +117,27 @@ def describe_space(space: Any) -> SpaceInfo:
             label=label,
         )
     if isinstance(space, spaces.MultiBinary):
-        shape = tuple(space.shape)
+        shape = tuple(whole.shape)
         return SpaceInfo(
             kind="multi_binary",
             shape=shape,
-            dtype=np.dtype(space.dtype),
-            low=np.zeros(shape, dtype=space.dtype),
-            high=np.ones(shape, dtype=space.dtype),
+            dtype=np.dtype(whole.dtype),
+            low=np.zeros(shape, dtype=whole.dtype),
+            high=np.ones(shape, dtype=whole.dtype),
             flat_dim=int(np.prod(shape, dtype=np.int64)),
             label=label,
         )
     if isinstance(space, spaces.Dict):
-        total = sum(describe_space(sub).flat_dim for sub in space.spaces.values())
+        total = sum(describe_space(sub).flat_dim for sub in whole.spaces.values())
         return SpaceInfo(kind="dict", shape=None, dtype=None, flat_dim=total, label=label)
     if isinstance(space, spaces.Tuple):
-        total = sum(describe_space(sub).flat_dim for sub in space.spaces)
+        total = sum(describe_space(sub).flat_dim for sub in whole.spaces)
         return SpaceInfo(kind="tuple", shape=None, dtype=None, flat_dim=total, label=label)
     raise SpaceError(
-        f"the space {label} is of a kind optix cannot handle. Known kinds: Discrete, MultiDiscrete, MultiBinary, Box, Dict, "
-        "Tuple. Wrap the environment so that it offers one of these, for example with gymnasium.wrappers.FlattenObservation "
+        f"the space {label} is of a kind optix cannot handle. Known kinds: Discrete, "
+        f"MultiDiscrete, MultiBinary, Box, Dict, "
+        "Tuple. Wrap the environment so that it offers one of these, for example with "
+        "gymnasium.wrappers.FlattenObservation "
         "or TransformObservation."
     )
 
@@ -192,7 +199,9 @@ class BoxScaler:
 
     def __init__(self, space: Any) -> None:
         info = require_kind(space, {"box"}, role="action", component="BoxScaler")
-        assert info.dtype is not None and info.low is not None and info.high is not None
+        assert info.dtype is not None
+        assert info.low is not None
+        assert info.high is not None
         if not np.issubdtype(info.dtype, np.floating):
             raise SpaceError(
                 f"BoxScaler cannot map to {info.label} of dtype {info.dtype}: only floating Boxes have a scale"
@@ -228,5 +237,6 @@ class BoxScaler:
     def clip(self, actions: ArrayLike) -> NDArray[Any]:
         """The nearest element of the Box, in its dtype. NaN stays NaN, so that it is found and not hidden."""
         a = np.asarray(actions, dtype=np.float64)
-        # Rounding to the dtype comes last and crosses no bound: it is monotone, and the bounds are numbers of the dtype.
+        # Rounding to the dtype comes last and crosses no bound: it is monotone, and the bounds are numbers of the
+        # dtype.
         return np.minimum(np.maximum(a, self._low), self._high).astype(self.dtype)
