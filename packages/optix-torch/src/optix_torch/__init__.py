@@ -8,11 +8,13 @@ from optix_core._lazy import lazy_exports
 from optix_torch._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from optix_torch.gaussian_ppo import TorchGaussianPPOAgent as TorchGaussianPPOAgent
     from optix_torch.networks import GaussianActor as GaussianActor
     from optix_torch.ppo import TorchPPOAgent as TorchPPOAgent
 
 _EXPORTS = {
     "GaussianActor": ".networks",
+    "TorchGaussianPPOAgent": ".gaussian_ppo",
     "TorchPPOAgent": ".ppo",
 }
 

@@ -42,4 +42,16 @@ def optix_agents() -> list[AgentSpec]:
             options=_options(normalize_observations=False, normalize_rewards=False),
             default_rank=100,
         ),
+        AgentSpec(
+            name="GaussianPPO",
+            algorithm="PPO",
+            framework="torch",
+            summary="proximal policy optimisation for continuous actions",
+            factory="optix_torch.gaussian_ppo:build",
+            action_spaces=frozenset({"box"}),
+            capabilities=frozenset({"checkpoint"}),
+            hyperparams=PPO,
+            options=_options(normalize_observations=False, normalize_rewards=False),
+            default_rank=50,
+        ),
     ]

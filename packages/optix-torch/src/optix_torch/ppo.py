@@ -22,7 +22,6 @@ from optix_core.base_agent import BaseAgent
 from optix_core.plugin import AgentContext
 from optix_core.rl.batching import standardize
 from optix_core.rl.returns import explained_variance, generalized_advantage_estimation
-from optix_core.seeding import fresh_root_seed
 from optix_core.state import State
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
@@ -89,7 +88,7 @@ class TorchPPOAgent(BaseAgent):
         self._policy.observation_normalizer = observation_normalizer
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
         self._action_start = 0 if action_space is None else int(action_space.start)
-        self._streams = Streams(fresh_root_seed() if seed is None else seed)
+        self._streams = Streams(seed)
         self._store = Store("TorchPPOAgent", self._networks, self._streams, self._normalizers)
         self._apply(hp)
 
@@ -176,7 +175,7 @@ class TorchPPOAgent(BaseAgent):
 
     def state_dict(self) -> State:
         """All that decides what comes next: networks, Adam, hyperparameters, normalisers, random streams."""
-        return self._store.state_dict(self.get_hyperparams().params)
+        return self._store.state_dict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`; all or nothing.
@@ -184,10 +183,7 @@ class TorchPPOAgent(BaseAgent):
         Raises:
             IncompatibleCheckpoint: It is of another agent or architecture; the first differences are named.
         """
-        self._store.load_state_dict(state, self.get_hyperparams().params, self._restore)
-
-    def _restore(self, hyperparams: Mapping[str, Any]) -> None:
-        self._apply(declared.merge(PPO, hyperparams, owner="TorchPPOAgent"))
+        self._store.load_state_dict(state, self)
 
     def _apply(self, hp: dict[str, Any]) -> None:
         self._hp = hp

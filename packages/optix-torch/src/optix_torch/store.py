@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from optix_core.base_agent import BaseAgent
 from optix_core.errors import IncompatibleCheckpoint
 from optix_core.state import State, Stateful
+from optix_core.types import HyperparamSet
 from optix_torch import storage
 from optix_torch.actor_critic import ActorCritic
 from optix_torch.normalizing import Normalizers
@@ -56,29 +58,23 @@ class Store:
             storage.mean_of([storage.read_tensors(p, kind=self._kind) for p in paths], owner=self._kind)
         )
 
-    def state_dict(self, hyperparams: Mapping[str, Any]) -> State:
-        """Everything that determines what the agent will do."""
+    def state_dict(self, agent: BaseAgent) -> State:
+        """Everything that determines what ``agent`` will do."""
         parts = {name: None if part is None else part.state_dict() for name, part in self._parts.items()}
         return {
             "agent": self._kind,
             "format": FORMAT,
-            "hyperparams": dict(hyperparams),
+            "hyperparams": agent.get_hyperparams().params,
             **self._networks.state_dict(),
             **parts,
         }
 
-    def load_state_dict(
-        self,
-        state: Mapping[str, Any],
-        hyperparams: Mapping[str, Any],
-        apply: Callable[[Mapping[str, Any]], None],
-    ) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], agent: BaseAgent) -> None:
         """Continue from ``state``, or stay as it was and raise.
 
         Args:
             state: From :meth:`state_dict`.
-            hyperparams: Those in force, for the way back.
-            apply: Validates hyperparameters and puts them in force.
+            agent: Gets the hyperparameters.
 
         Raises:
             IncompatibleCheckpoint: The state is of another agent, format or architecture.
@@ -88,13 +84,13 @@ class Store:
             raise IncompatibleCheckpoint(
                 f"this state is of {found[0]} in format {found[1]}, expected {self._kind} in format {FORMAT}"
             )
-        before = self.state_dict(hyperparams)
+        before = self.state_dict(agent)
         try:
             self._load(state)
-            apply(state["hyperparams"])
+            agent.set_hyperparams(HyperparamSet(dict(state["hyperparams"])))
         except Exception as error:
             self._load(before)
-            apply(before["hyperparams"])
+            agent.set_hyperparams(HyperparamSet(before["hyperparams"]))
             if isinstance(error, KeyError | TypeError | ValueError) and not isinstance(
                 error, IncompatibleCheckpoint
             ):

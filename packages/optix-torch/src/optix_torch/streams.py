@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from optix_core.seeding import Domain, generator
+from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_core.state import State, generator_state, restore_generator
 
 
 class Streams:
-    """Independent generators from one root seed.
+    """Independent generators from one root seed; None draws one from the operating system.
 
     Attributes:
         policy: Actions that are learned from (``act_batch``).
@@ -21,7 +21,9 @@ class Streams:
         perturbation: Noise on weights.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | None) -> None:
+        if seed is None:
+            seed = fresh_root_seed()
         self.policy = generator(seed, Domain.POLICY, 0)
         self.single = generator(seed, Domain.POLICY, 1)
         self.minibatch = generator(seed, Domain.MINIBATCH)

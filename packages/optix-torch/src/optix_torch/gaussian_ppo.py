@@ -1,0 +1,204 @@
+"""PPO for continuous actions (Schulman et al. 2017, arXiv:1707.06347).
+
+The policy is a diagonal Gaussian that is not squashed: the window keeps the very numbers that were drawn, and their
+density is known exactly, however far out they are. Only on the way to the environment is [-1, 1] mapped to the bounds
+of the Box, and what lies beyond is clipped. Standard deviations are parameters of their own, the same for all
+observations, starting at 1 (Andrychowicz et al. 2021, arXiv:2006.05990, section 3.2). All else is as in ``ppo.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+from torch import nn
+
+from optix_core import hyperparams as declared
+from optix_core.base_agent import BaseAgent
+from optix_core.errors import SpaceError
+from optix_core.plugin import AgentContext
+from optix_core.rl.batching import standardize
+from optix_core.rl.returns import explained_variance, generalized_advantage_estimation
+from optix_core.rl.spaces import BoxScaler, space_label
+from optix_core.state import State
+from optix_core.types import EpisodeData, HyperparamSet
+from optix_torch.actor_critic import ActorCritic
+from optix_torch.engine import PPOBatch
+from optix_torch.hyperparams import PPO
+from optix_torch.normalizing import Normalizers
+from optix_torch.standard import ppo_parts
+from optix_torch.store import Store
+from optix_torch.streams import Streams
+from optix_torch.window import next_values, rows, successors
+
+if TYPE_CHECKING:
+    from optix_core.normalizers import ObsNormalizer, RewardNormalizer
+
+
+class TorchGaussianPPOAgent(BaseAgent):
+    """Proximal policy optimisation with a diagonal Gaussian policy.
+
+    Plain perceptrons act through numpy on the memory that training changes, and learn in closed form on a CPU; any
+    other module acts and learns through PyTorch. An ``Adam`` over the parameters of both is made to step them as one
+    vector.
+
+    Args:
+        actor: ``[B, *obs]`` to means followed by log standard deviations, ``[B, 2 A]``; the latter are clamped to
+            [-5, 2]. :class:`~optix_torch.GaussianActor` makes one of a network for the means.
+        critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``.
+        optimizer: Over the parameters of both.
+        action_dim: A.
+        hyperparams: Values that differ from the defaults; see ``optix_torch.hyperparams.PPO``. Copied.
+        device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        reward_normalizer: Scales rewards before they become targets. Its gamma follows the agent's.
+        observation_normalizer: Applied to observations before acting and learning; updated after each window.
+        action_space: The environment's Box, which [-1, 1] is mapped to; None leaves actions in [-1, 1].
+        engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
+        seed: Root seed of acting and minibatch order; None draws one from the operating system.
+
+    Raises:
+        ConfigError: The networks, the optimizer, the device or the engine cannot be used together.
+        HyperparamError: A name is unknown or a value out of range.
+    """
+
+    default_param_bounds = declared.bounds(PPO)
+    default_log_params = declared.log_params(PPO)
+    default_exploration_params = declared.exploration_params(PPO)
+
+    def __init__(
+        self,
+        actor: nn.Module,
+        critic: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        action_dim: int,
+        hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
+        device: str | torch.device = "auto",
+        reward_normalizer: RewardNormalizer | None = None,
+        *,
+        observation_normalizer: ObsNormalizer | None = None,
+        action_space: Any = None,
+        engine: str = "auto",
+        seed: int | None = None,
+    ) -> None:
+        given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
+        hp = declared.merge(PPO, given, hyperparams, owner="TorchGaussianPPOAgent")
+        self._networks = ActorCritic(
+            actor, critic, optimizer, head="gaussian", n_actions=action_dim, device=device, engine=engine
+        )
+        self._policy = self._networks.policy
+        self._policy.observation_normalizer = observation_normalizer
+        self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
+        space = Box(-1.0, 1.0, (action_dim,)) if action_space is None else action_space
+        self._scaler, self._shape = BoxScaler(space), space.shape
+        if math.prod(self._shape) != action_dim:
+            raise SpaceError(f"action_dim is {action_dim}, which does not fit {space_label(space)}")
+        self._streams = Streams(seed)
+        self._store = Store("TorchGaussianPPOAgent", self._networks, self._streams, self._normalizers)
+        self._apply(hp)
+
+    def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> NDArray[Any]:
+        """An action of the environment; drawn from a stream of its own, so that training never notices."""
+        action = self._policy.act(
+            np.asarray(observation)[None], self._streams.single, deterministic=deterministic
+        )
+        return self.env_actions(action)[0]
+
+    def act_batch(
+        self, observations: NDArray[Any], *, deterministic: bool = False
+    ) -> NDArray[np.floating[Any]]:
+        """Policy actions ``[N, A]``, unbounded, for observations ``[N, *obs]``; a fresh array."""
+        return self._policy.act(observations, self._streams.policy, deterministic=deterministic)
+
+    def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Policy actions as elements of the Box, ``[N, *act]``: [-1, 1] is mapped to it, the rest clipped."""
+        return self._scaler.to_box(actions.reshape(-1, *self._shape))
+
+    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
+        """One PPO update on a window; diagnostics are described in ``UpdateReport``, NaN losses mean that it failed."""
+        hp, engine, window = self._hp, self._networks.engine, episode_data
+        if not window.n_steps:
+            return {"n_updates": 0, "skipped": "the window is empty"}
+        # Tensors. Nothing has moved since the window was collected: these are the log-probabilities that acted.
+        observations = self._normalizers.observations(rows(window, "observations"))
+        actions = rows(window, "actions")
+        values = engine.values(observations).reshape(window.time_major("rewards").shape)
+        log_probs = (
+            engine.log_probs(observations, actions) if window.log_probs is None else rows(window, "log_probs")
+        )
+        following = next_values(
+            window, values, engine.values(self._normalizers.observations(successors(window)))
+        )
+        # Targets. A time limit is a boundary with a future, a terminal state one without.
+        terminated, boundary = window.time_major("terminated"), window.time_major("dones")
+        rewards = self._normalizers.rewards(window.time_major("rewards"), boundary)
+        advantages = generalized_advantage_estimation(
+            rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
+        )
+        targets = advantages + values
+        # Epochs.
+        batch = PPOBatch(
+            observations=observations,
+            actions=actions,
+            log_probs=log_probs,
+            values=values.reshape(-1),
+            advantages=standardize(advantages).reshape(-1),
+            targets=targets.reshape(-1),
+        )
+        report = self._networks.update(batch, hp, self._streams.minibatch)
+        # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
+        self._normalizers.after_window(rows(window, "observations"))
+        # targets that do not vary leave nothing to explain
+        explained = np.nan_to_num(explained_variance(values, targets), nan=0.0)
+        return report.diagnostics() | {"explained_var": float(explained)}
+
+    def get_hyperparams(self) -> HyperparamSet:
+        """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
+        return HyperparamSet(self._hp | {"learning_rate": self._networks.learning_rate()})
+
+    def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
+        """Put values in force from the next ``learn`` on; names not given keep theirs, Adam keeps its moments."""
+        self._apply(declared.update(self._hp, hyperparams, PPO, owner="TorchGaussianPPOAgent"))
+
+    def save_weights(self, path: str) -> None:
+        """Write one safetensors file: both networks and the observation statistics."""
+        self._store.save_weights(path)
+
+    def load_weights(self, path: str) -> None:
+        """Read what :meth:`save_weights` wrote; optimizer and hyperparameters stay. All or nothing."""
+        self._store.load_weights(path)
+
+    def average_weights(self, paths: Sequence[str]) -> None:
+        """Load the element-wise mean of several saved weights."""
+        self._store.average_weights(paths)
+
+    def perturb_weights(self, noise_scale: float) -> None:
+        """Multiply every weight by ``1 + noise_scale * N(0, 1)``."""
+        self._networks.perturb(noise_scale, self._streams.perturbation)
+
+    def state_dict(self) -> State:
+        """All that decides what comes next: networks, Adam, hyperparameters, normalisers, random streams."""
+        return self._store.state_dict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; all or nothing.
+
+        Raises:
+            IncompatibleCheckpoint: It is of another agent or architecture; the first differences are named.
+        """
+        self._store.load_state_dict(state, self)
+
+    def _apply(self, hp: dict[str, Any]) -> None:
+        self._hp = hp
+        self._networks.set_learning_rate(hp["learning_rate"])
+        self._normalizers.set_gamma(hp["gamma"])
+
+
+def build(ctx: AgentContext, **options: Any) -> TorchGaussianPPOAgent:
+    """The standard agent for an environment; options are those of :func:`optix_torch.standard.ppo_parts`."""
+    parts = ppo_parts(ctx, "GaussianPPO", "box", **options)
+    return TorchGaussianPPOAgent(action_dim=math.prod(ctx.action_space.shape), **parts)
