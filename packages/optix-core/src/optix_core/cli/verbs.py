@@ -1,0 +1,40 @@
+"""Which verbs there are. A verb's module is imported only when the verb is chosen.
+
+To add one: a row here, and a module with ``add_arguments(parser)`` and ``run(args) -> int``. ``args`` also has the flags that every
+verb accepts (see :mod:`optix_core.cli.flags`), and ``json`` if the row says so. Errors are raised, not printed: an
+:class:`~optix_core.errors.OptixError` becomes one message on standard error and the exit status that fits it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb of the command line.
+
+    Attributes:
+        name: What is typed.
+        help: One line for ``optix --help``.
+        module: Has ``add_arguments(parser)`` and ``run(args) -> int``.
+        json: The verb accepts ``--json``. Verbs with sub-commands add it themselves, where it applies.
+    """
+
+    name: str
+    help: str
+    module: str
+    json: bool = False
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb("train", "train an agent in an environment until it has converged", "optix_core.cli.train_cmd", json=True),
+    Verb("resume", "continue a run that was interrupted", "optix_core.cli.resume_cmd", json=True),
+    Verb("eval", "play episodes with a trained policy and report its return", "optix_core.cli.evaluate_cmd", json=True),
+    Verb("explain", "tell in sentences what a run did and why", "optix_core.cli.explain_cmd", json=True),
+    Verb("config", "show a configuration: each value and where it came from", "optix_core.cli.config_cmd"),
+    Verb("plugins", "list, examine, diagnose or create plugins", "optix_core.cli.plugins_cmd"),
+    Verb("components", "list agents, pipelines, tuners and so on, and who offers them", "optix_core.cli.components_cmd", json=True),
+    Verb("agents", "show which agent would be chosen for an environment, and why", "optix_core.cli.agents_cmd"),
+)  # fmt: skip
+"""Verbs in the order of ``optix --help``; plugins may add others."""
