@@ -1,7 +1,7 @@
 """How do I get an agent for my environment?
 
-:func:`make_agent` chooses among the agents of installed plugins, checks every option before a framework is imported, and
-builds. :func:`resolve_agent` only chooses, and says why.
+:func:`make_agent` chooses among the agents of installed plugins, checks every option before a framework is imported,
+and builds. :func:`resolve_agent` only chooses, and says why.
 """
 
 from __future__ import annotations

@@ -200,8 +200,8 @@ def _unknown(env_id: str, known: list[str]) -> str:
     namespace, slash, _ = env_id.partition("/")
     if slash and not any(name.startswith(f"{namespace}/") for name in known):
         return (
-            f"no environment {env_id!r} is registered with gymnasium, nor any other of {namespace!r}. Install the package "
-            f"that has them, and import it first unless a plugin does so (optix components env_provider)."
+            f"no environment {env_id!r} is registered with gymnasium, nor any other of {namespace!r}. Install the "
+            "package that has them, and import it first unless a plugin does so (optix components env_provider)."
         )
     bare = env_id.rpartition("-v")[0] or env_id
     versions = sorted(name for name in known if name.rpartition("-v")[0].casefold() == bare.casefold())
