@@ -167,8 +167,10 @@ class DivergenceRecovery(Protocol):
     """Agents that know how to train more carefully after an update produced non-finite numbers."""
 
     def on_divergence(self) -> Mapping[str, Any]:
-        """Called once earlier weights are restored; returns the hyperparameters it changed (for example a
-        halved learning rate).
+        """Called once earlier weights are restored.
+
+        Returns:
+            The hyperparameters it changed, for example a halved learning rate.
         """
         ...
 

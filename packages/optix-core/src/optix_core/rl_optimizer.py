@@ -129,8 +129,8 @@ class RLOptimizer:
     ) -> None:
         if param_space is not None:
             raise ConfigError(
-                "param_space asks for a search over trials, which this version does not have. Leave it out and let the tuner "
-                "change hyperparameters while training, or build the agent with the values you want."
+                "param_space asks for a search over trials, which this version does not have. Leave it out and let "
+                "the tuner change hyperparameters while training, or build the agent with the values you want."
             )
         self._agent = _one_of(
             "agent", agent, "agent_factory", None if agent_factory is None else lambda: agent_factory({})
@@ -326,8 +326,8 @@ def _tuner(choice: BaseOptimizer | str | None, agent: BaseAgent, seed: int | Non
         return FixedOptimizer()
     if not bounds:
         raise ConfigError(
-            f"tuner {name!r} has nothing to tune: {type(agent).__name__} declares no default_param_bounds. Pass a tuner object with "
-            "param_bounds, or optimizer='fixed'."
+            f"tuner {name!r} has nothing to tune: {type(agent).__name__} declares no default_param_bounds. Pass a "
+            "tuner object with param_bounds, or optimizer='fixed'."
         )
     from optix_core.plugins.registry import default_registry
 

@@ -192,14 +192,36 @@ class EvalMetrics:
     episode_returns: tuple[float, ...] = ()
 
     def beats(self, other: EvalMetrics, margin: float = 0.0) -> bool:
-        """Strictly greater than ``other`` by more than ``margin``; a NaN never beats and is always beaten by
-        a number.
+        """Strictly greater than ``other`` by more than ``margin``.
+
+        NaN never beats anything and is beaten by every number.
         """
         if np.isnan(self.primary_score):
             return False
         if np.isnan(other.primary_score):
             return True
         return self.primary_score > other.primary_score + margin
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain data for a checkpoint; metrics that are no numbers, words or truth values are left out."""
+        return {
+            "primary_score": self.primary_score,
+            "metrics": {k: v for k, v in self.metrics.items() if isinstance(v, int | float | str)},
+            "episode_id": self.episode_id,
+            "timestamp": self.timestamp,
+            "episode_returns": list(self.episode_returns),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> EvalMetrics:
+        """The metrics that :meth:`to_state` described."""
+        return cls(
+            primary_score=float(state["primary_score"]),
+            metrics=dict(state["metrics"]),
+            episode_id=int(state["episode_id"]),
+            timestamp=float(state["timestamp"]),
+            episode_returns=tuple(float(r) for r in state["episode_returns"]),
+        )
 
     @property
     def generalization_gap(self) -> float | None:

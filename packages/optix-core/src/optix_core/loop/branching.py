@@ -59,7 +59,7 @@ class Experiment:
     branches: tuple[Branch, ...]
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: it unwinds an experiment that somebody asked to stop
+class Interrupted(Exception):
     """A stop was requested, or the data ended, inside an experiment; the state before it has been restored."""
 
 
@@ -81,7 +81,8 @@ def run_experiment(
 ) -> Experiment:
     """Train every arm for ``windows`` windows from the present state and validate each on the same episodes.
 
-    Afterwards the agent is in the state of the last arm; the caller decides how to go on and calls :func:`continue_from`.
+    Afterwards the agent is in the state of the last arm; the caller decides how to go on and calls
+    :func:`continue_from`.
 
     Raises:
         Interrupted: ``stop_requested`` turned true; the agent is back in its state before the experiment.

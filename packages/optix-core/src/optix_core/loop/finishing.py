@@ -29,7 +29,8 @@ def confirm(
     """Measure the best stored policy and the newest one on the same fresh episodes; the better one is confirmed.
 
     Returns:
-        The winner (ties go to the stored best), or None if the pipeline gives no episode returns. The agent is left with the
+        The winner (ties go to the stored best), or None if the pipeline gives no episode returns. The agent
+        is left with the
         weights that were measured last; call :func:`restore_best` next.
     """
     if not validator.paired:

@@ -1,11 +1,9 @@
 """The autonomous loop: collect, learn, evaluate, decide, act on the decision, tell everybody.
 
-All judgement is in :mod:`~optix_core.loop.transition`; this module has the side effects. No algorithm,
-hyperparameter or framework name occurs here.
-
-One window is processed in two halves. The first collects, learns, evaluates, decides and stores; a checkpoint is taken at its end and
-remembers what the second half still has to do (tune, probe, tell the callbacks). A resumed run therefore begins
-with the second half of the window after which it was stored, and continues exactly.
+All judgement is in :mod:`~optix_core.loop.transition`; what follows from a judgement is carried out in
+:mod:`~optix_core.loop.cycle`. This module holds the parts together and owns the beginning and the end of a
+run. No algorithm,
+hyperparameter or framework name occurs in this package.
 """
 
 from __future__ import annotations
@@ -16,24 +14,23 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from optix_core.base_agent import CompanionCallbacks, DivergenceRecovery
-from optix_core.errors import NumericalDivergence
+from optix_core.base_agent import CompanionCallbacks
 from optix_core.loop.branching import Interrupted
+from optix_core.loop.cycle import WindowCycle
 from optix_core.loop.dispatch import CallbackDispatcher
 from optix_core.loop.finishing import confirm, restore_best
-from optix_core.loop.records import Action, Verdict, WindowReport
 from optix_core.loop.result import RunResult
 from optix_core.loop.signals import StopOnSignal
 from optix_core.loop.stop_reason import StopReason
-from optix_core.loop.training import Budget, Progress, TrainedWindow, WindowTrainer
+from optix_core.loop.storage import RunStorage
+from optix_core.loop.training import Budget, Progress, WindowTrainer
 from optix_core.loop.tuning import TuningDriver
-from optix_core.loop.validation import Validator, undisturbed
+from optix_core.loop.validation import Validator
 from optix_core.loop.verbose import VerboseWriter
-from optix_core.state import Stateful
-from optix_core.types import EvalMetrics, HyperparamSet, LoopState
+from optix_core.types import EvalMetrics, LoopState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from optix_core.base_agent import BaseAgent
     from optix_core.base_evaluator import BaseEvaluator
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
     from optix_core.base_pipeline import BasePipeline
     from optix_core.checkpoints.registry import CheckpointRegistry
     from optix_core.loop.backoff_scheduler import BackoffScheduler
-    from optix_core.loop.records import Decision
+    from optix_core.loop.cycle import Stop
     from optix_core.loop_callback import LoopCallback
     from optix_core.runs.decision_log import DecisionLog
     from optix_core.state import State
@@ -51,9 +48,6 @@ logger = logging.getLogger("optix.loop")
 
 HISTORY = 500
 """Evaluations kept for tuners."""
-
-MAX_RECOVERIES = 3
-"""Restores after a diverged update before the run gives up."""
 
 
 class LoopController:
@@ -72,8 +66,10 @@ class LoopController:
         max_episodes: Windows to learn from at most.
         callbacks: Observers.
         val_pipeline: Episodes that decide; without one, the training windows' own scores do.
-        score_smoothing: How many of the newest scores are averaged before they are compared with the best for degradation.
-        checkpoint_score_fn: ``agent -> float``; replaces the score when policies are compared for storage. It may act freely:
+        score_smoothing: How many of the newest scores are averaged before they are compared with the best
+            for degradation.
+        checkpoint_score_fn: ``agent -> float``; replaces the score when policies are compared for storage.
+            It may act freely:
             whatever acting changes is put back.
         verbose: Print every evaluated window.
         verbose_log_file: Write that to a file instead.
@@ -128,17 +124,11 @@ class LoopController:
         strict_callbacks: bool = False,
     ) -> None:
         self.agent = agent
-        self.scheduler = backoff_scheduler
+        self.pipeline = pipeline
+        self.evaluator = evaluator
         self.registry = checkpoint_registry
-        self._evaluator = evaluator
-        self._pipeline = pipeline
-        self._rollback = rollback_on_degradation
-        self._checkpoint_score_fn = checkpoint_score_fn
-        self._diagnostics = diagnostic_controller
-        self._confirm_episodes = confirm_episodes
-        self._checkpoint_every = checkpoint_every
-        self._handle_signals = handle_signals
-        self._log = decision_log
+        self.decision_log = decision_log
+        self.scheduler = backoff_scheduler
         self.scheduler.configure(
             improvement_margin=improvement_margin,
             score_smoothing=score_smoothing,
@@ -150,19 +140,30 @@ class LoopController:
         )
         self.progress = Progress()
         self.budget = Budget(max_steps=max_steps, max_windows=max_episodes, max_seconds=max_seconds)
-        self._trainer = WindowTrainer(agent, pipeline, self.progress, self.budget)
-        self._validator = (
+        self.trainer = WindowTrainer(agent, pipeline, self.progress, self.budget)
+        self.validator = (
             None if val_pipeline is None else Validator(val_pipeline, evaluator, share=validation_share)
         )
-        self.callbacks = CallbackDispatcher(callbacks or (), strict=strict_callbacks, on_fault=self._callback_fault)
+        self.callbacks = CallbackDispatcher(
+            callbacks or (), strict=strict_callbacks, on_fault=self._callback_fault
+        )
         self.history: deque[EvalMetrics] = deque(maxlen=HISTORY)
-        self._tuning = TuningDriver(self, optimizer, probe_windows=probe_windows)
+        self.tuning = TuningDriver(self, optimizer, probe_windows=probe_windows)
+        self.storage = RunStorage(self)
         self._verbose = VerboseWriter(enabled=verbose, path=verbose_log_file)
+        self.cycle = WindowCycle(
+            self,
+            self._verbose,
+            rollback=rollback_on_degradation,
+            checkpoint_every=checkpoint_every,
+            checkpoint_score_fn=checkpoint_score_fn,
+            diagnostic_controller=diagnostic_controller,
+        )
+        self._confirm_episodes = confirm_episodes
+        self._handle_signals = handle_signals
+        self._signals = StopOnSignal(enabled=False)
         self._stop_requested = False
-        self._pending: dict[str, Any] | None = None
-        self._resumed_from: State | None = None
-        self._recoveries = 0
-        self._border: dict[str, State] | None = None
+        self._resumed_from: dict[str, State] | None = None
 
     # ---------------------------------------------------------------- what others see
 
@@ -176,16 +177,6 @@ class LoopController:
         """The best stored policy."""
         return self.registry.best
 
-    @property
-    def validator(self) -> Validator | None:
-        """What validates, or None."""
-        return self._validator
-
-    @property
-    def trainer(self) -> WindowTrainer:
-        """What takes and learns from windows."""
-        return self._trainer
-
     def stop(self) -> None:
         """Ask the loop to end after the window under way. Safe from any thread and from callbacks."""
         self._stop_requested = True
@@ -197,8 +188,8 @@ class LoopController:
 
     def log(self, kind: str, **numbers: Any) -> None:
         """Write one event, with the present window and step, to the decision log."""
-        if self._log is not None:
-            self._log.write(kind, window=self.progress.windows, step=self.progress.steps, **numbers)
+        if self.decision_log is not None:
+            self.decision_log.write(kind, window=self.progress.windows, step=self.progress.steps, **numbers)
 
     # ---------------------------------------------------------------- the run
 
@@ -211,7 +202,6 @@ class LoopController:
             NumericalDivergence: Updates or evaluations stayed non-finite after restoring earlier weights.
         """
         self._stop_requested = False
-        self._border = None
         self._signals = StopOnSignal(enabled=self._handle_signals)
         with self.registry.lock(), self._signals, self._verbose:
             try:
@@ -222,7 +212,7 @@ class LoopController:
                 self.log("failed", error=f"{type(error).__name__}: {error}")
                 self._after_failure()
                 for second in self._close():
-                    logger.error("teardown after the failure also failed", exc_info=second)
+                    logger.error("teardown after the failure also failed", exc_info=second)  # noqa: TRY400 - not the error in flight
                 raise
             errors = self._close()
             for other in errors[1:]:
@@ -231,113 +221,72 @@ class LoopController:
                 raise errors[0]
             return result
 
-    _signals: StopOnSignal = StopOnSignal(enabled=False)
-
     def resume_from(self, training: Mapping[str, Any]) -> None:
-        """Let the next :meth:`run` continue from the ``training`` state of a checkpoint (the agent's own state is loaded apart)."""
-        self._resumed_from = dict(training)
+        """Let the next :meth:`run` continue from a checkpoint's components.
 
-    def training_state(self) -> dict[str, State]:
-        """Everything besides the agent that a resumed run needs, by component."""
-        parts: dict[str, State] = {
-            "loop": {
-                "scheduler": self.scheduler.state_dict(),
-                "progress": self.progress.state_dict(),
-                "history": [_metrics_to_state(m) for m in self.history],
-                "pending": self._pending,
-                "recoveries": self._recoveries,
-                "log_seq": None if self._log is None else self._log.last_seq,
-            },
-            "tuning": self._tuning.state_dict(),
-        }
-        if self._validator is not None:
-            parts["validation"] = self._validator.state_dict()
-        for name, part in (("pipeline", self._pipeline), ("evaluator", self._evaluator)):
-            if isinstance(part, Stateful):
-                parts[name] = part.state_dict()
-        callbacks = {str(i): c.state_dict() for i, c in enumerate(self.callbacks) if isinstance(c, Stateful)}
-        if callbacks:
-            parts["callbacks"] = callbacks
-        return parts
+        The agent's own state is loaded apart, by the registry.
+        """
+        self._resumed_from = dict(training)
 
     def _start(self) -> None:
         if isinstance(self.agent, CompanionCallbacks):
             for callback in self.agent.companion_callbacks(self):
                 self.callbacks.add(callback)
-        self._pipeline.set_agent(self.agent)
-        self._pipeline.setup()
-        if self._validator is not None:
-            self._validator.setup(self.agent)
+        self.pipeline.set_agent(self.agent)
+        self.pipeline.setup()
+        if self.validator is not None:
+            self.validator.setup(self.agent)
         if self._resumed_from is not None:
-            self._load_training_state(self._resumed_from)
+            self.storage.load_training_state(self._resumed_from)
             self._resumed_from = None
             self.log("resumed")
         else:
-            self.log("started", budget=dataclasses.asdict(self.budget), hyperparams=self.agent.get_hyperparams().params)
+            self.log(
+                "started",
+                budget=dataclasses.asdict(self.budget),
+                hyperparams=self.agent.get_hyperparams().params,
+            )
             if self.registry.best is None:
                 # So that there is something to go back to if the very first updates diverge.
-                self._save("start", EvalMetrics(math.nan, {}, -1))
+                self.storage.save("start", EvalMetrics(math.nan, {}, -1))
         self.callbacks.fire("on_loop_start")
 
-    def _load_training_state(self, training: Mapping[str, Any]) -> None:
-        loop = training["loop"]
-        for name, part in (("pipeline", self._pipeline), ("evaluator", self._evaluator)):
-            if name in training and isinstance(part, Stateful):
-                part.load_state_dict(training[name])
-        if self._validator is not None and "validation" in training:
-            self._validator.load_state_dict(training["validation"])
-        for i, callback in enumerate(self.callbacks):
-            if isinstance(callback, Stateful) and str(i) in training.get("callbacks", {}):
-                callback.load_state_dict(training["callbacks"][str(i)])
-        self._tuning.load_state_dict(training["tuning"])
-        self.scheduler.load_state_dict(loop["scheduler"])
-        self.progress.load_state_dict(loop["progress"])
-        self.history.extend(_metrics_from_state(m) for m in loop["history"])
-        self._pending = loop["pending"]
-        self._recoveries = int(loop["recoveries"])
-        if self._log is not None and loop["log_seq"] is not None:
-            self._log.truncate_after(int(loop["log_seq"]))
-
-    def _loop(self) -> tuple[StopReason, str]:
+    def _loop(self) -> Stop:
         while True:
-            if self._pending is not None:
-                border = self.training_state()
-                try:
-                    stop = self._second_half(self._pending)
-                except Interrupted:
-                    self._go_back_to(border)
-                    return self._because(self._outside_reason() or StopReason.SOURCE_ENDED)
-                self._pending = None
-                if stop is not None:
-                    return stop
+            stop = self._finish_window()
+            if stop is not None:
+                return stop
             outside = self._outside_reason()
             if outside is not None:
                 return self._because(outside)
-            if not self._trainer.can_collect():
-                return self._because(
-                    StopReason.MAX_WINDOWS if self._trainer.windows_left() < 1 else StopReason.MAX_STEPS
-                )
-            window = self._trainer.train()
+            if not self.trainer.can_collect():
+                spent = StopReason.MAX_WINDOWS if self.trainer.windows_left() < 1 else StopReason.MAX_STEPS
+                return self._because(spent)
+            window = self.trainer.train()
             if window is None:
                 return self._because(StopReason.SOURCE_ENDED)
-            stop = self._first_half(window)
+            stop = self.cycle.first_half(window)
             if stop is not None:
                 return stop
+
+    def _finish_window(self) -> Stop | None:
+        """The second half of the window before, if there is one."""
+        pending = self.storage.pending
+        if pending is None:
+            return None
+        border = self.storage.training_state()
+        try:
+            return self.cycle.second_half(pending)
+        except Interrupted:
+            self.storage.go_back_to(border)
+            return self._because(self._outside_reason() or StopReason.SOURCE_ENDED)
 
     def _outside_reason(self) -> StopReason | None:
         if self._signals.received is not None:
             return StopReason.SIGNAL
         return StopReason.REQUESTED if self._stop_requested else None
 
-    def _go_back_to(self, border: dict[str, State]) -> None:
-        """Forget an interrupted experiment: counters, validator and tuner as before it, so that a resumed run repeats it."""
-        self.progress.load_state_dict(border["loop"]["progress"])
-        self._tuning.load_state_dict(border["tuning"])
-        if self._validator is not None:
-            self._validator.load_state_dict(border["validation"])
-        self._border = border
-
-    def _because(self, reason: StopReason) -> tuple[StopReason, str]:
+    def _because(self, reason: StopReason) -> Stop:
         numbers = {
             "windows": self.progress.windows,
             "steps": self.progress.steps,
@@ -347,185 +296,18 @@ class LoopController:
         }
         return reason, reason.sentence(numbers)
 
-    # ---------------------------------------------------------------- one window
-
-    def _first_half(self, window: TrainedWindow) -> tuple[StopReason, str] | None:
-        self.observe_window(window)
-        metrics, evaluated = self._evaluate(window)
-        candidate = self._checkpoint_score(metrics) if evaluated else None
-        decision = self.scheduler.step(self._report(window, metrics if evaluated else None, candidate))
-        if evaluated:
-            self._record(decision, metrics)
-            self.history.append(metrics)
-        actions = decision.actions
-        if window.diverged:
-            self._recover(window.diverged)
-        elif Action.ROLL_BACK in actions:
-            self._roll_back()
-        self._pending = {
-            "metrics": _metrics_to_state(metrics) if evaluated else None,
-            "actions": sorted(action.name for action in actions),
-            "window": window.data.episode_id,
-            "events": self._events_of(decision),
-        }
-        if Action.SAVE_BEST in actions:
-            best = metrics if candidate is None else dataclasses.replace(metrics, primary_score=candidate)
-            self._save("improvement", best)
-        elif self.progress.windows % self._checkpoint_every == 0 and not window.diverged:
-            self._save("periodic", dataclasses.replace(metrics, primary_score=math.nan))
-        if decision.stop is not None:
-            if decision.stop.is_error:
-                raise NumericalDivergence(decision.stop_sentence or decision.stop.name)
-            told = [name for name in self._pending["actions"] if name == Action.SAVE_BEST.name]
-            self._second_half({**self._pending, "actions": told})
-            self._pending = None
-            return decision.stop, decision.stop_sentence or ""
-        return None
-
-    def _second_half(self, pending: Mapping[str, Any]) -> tuple[StopReason, str] | None:
-        stop: tuple[StopReason, str] | None = None
-        metrics = None if pending["metrics"] is None else _metrics_from_state(pending["metrics"])
-        actions = {Action[name] for name in pending["actions"]}
-        if Action.SAVE_BEST in actions and self.registry.best is not None:
-            self._tuning.on_improvement()
-            self.callbacks.fire("on_improvement", self.registry.best)
-        for name in pending["events"]:
-            self._fire_state_event(name, pending["window"], metrics)
-        if Action.PROBE in actions:
-            decision = self._tuning.probe()
-            self._record(decision, metrics)
-            for name in self._events_of(decision):
-                self._fire_state_event(name, pending["window"], metrics)
-            if decision.stop is not None:
-                stop = decision.stop, decision.stop_sentence or ""
-        elif Action.TUNE in actions:
-            self._tuning.tune()
-        self.callbacks.fire("on_episode_end", pending["window"], metrics)
-        return stop
-
-    def observe_window(self, window: TrainedWindow) -> None:
-        """Log one trained window, in the main line or in a branch, and let diagnostics see it."""
-        numbers = {k: v for k, v in window.diagnostics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-        returns = [e.episode_return for e in window.data.episodes]
-        mean = sum(returns) / len(returns) if returns else None
-        self.log("window", train_return=mean, episodes=len(returns), diagnostics=numbers)
-        if self._diagnostics is not None:
-            for rule, text in self._diagnostics.step(window.data.episode_id, self.agent, dict(window.diagnostics)) or ():
-                self.log("diagnostic", rule=str(rule), text=str(text))
-
-    def _evaluate(self, window: TrainedWindow) -> tuple[EvalMetrics, bool]:
-        """The window's metrics, and whether they decide anything."""
-        train = self._evaluator.score(window.data, window.diagnostics)
-        if self._validator is None:
-            return train, True
-        if window.diverged or not self._validator.due(self.progress.steps):
-            return train, False
-        validation = self._validator.measure(self._validator.next_index())
-        return self._evaluator.combine(train, validation), True
-
-    def _checkpoint_score(self, metrics: EvalMetrics) -> float | None:
-        if self._checkpoint_score_fn is None:
-            return None
-        with undisturbed(self.agent):
-            score = float(self._checkpoint_score_fn(self.agent))
-        metrics.metrics["checkpoint_score"] = score
-        return score
-
-    def _report(
-        self, window: TrainedWindow, metrics: EvalMetrics | None, candidate: float | None
-    ) -> WindowReport:
-        return WindowReport(
-            window=window.data.episode_id,
-            score=None if metrics is None or _no_episode(metrics) else metrics.primary_score,
-            checkpoint_score=candidate,
-            score_se=None if metrics is None else _standard_error(metrics.episode_returns),
-            probing=self._tuning.is_probing,
-            can_roll_back=self._rollback and self.registry.best is not None,
-            diverged=bool(window.diverged),
-            steps=self.progress.steps,
-            max_steps=self.budget.max_steps,
-            windows=self.progress.windows,
-            max_windows=self.budget.max_windows,
-            episodes=self.progress.episodes,
-            elapsed=self.progress.elapsed,
-            max_seconds=self.budget.max_seconds,
-            stop_requested=False,
-        )
-
-    def _record(self, decision: Decision, metrics: EvalMetrics | None) -> None:
-        self.log("decision", train_score=None if metrics is None else metrics.metrics.get("train_score"), **decision.to_log())
-        self._verbose.decision(self.progress, decision, metrics)
-
-    @staticmethod
-    def _events_of(decision: Decision) -> list[str]:
-        """Callback events of a decision; a state's event comes when it is entered, not while it lasts."""
-        entered = [new for _, new, _ in decision.transitions]
-        events = ["on_plateau"] if LoopState.COOLING in entered else []
-        if LoopState.DORMANT in entered or LoopState.WATCHDOG in entered:
-            events.append("on_dormant")
-        if decision.verdict is Verdict.DEGRADED:
-            events.append("on_degradation")
-        return events
-
-    def _fire_state_event(self, name: str, window: int, metrics: EvalMetrics | None) -> None:
-        if name == "on_plateau":
-            self._tuning.on_plateau()
-            self.callbacks.fire(name, window, self.state)
-        elif name == "on_dormant":
-            self.callbacks.fire(name, window)
-        elif metrics is not None:
-            self.callbacks.fire(name, window, metrics)
-
-    # ---------------------------------------------------------------- storing and restoring
-
-    def _save(self, reason: str, metrics: EvalMetrics) -> PolicySnapshot | None:
-        return self.registry.save(
-            self.agent,
-            metrics,
-            self.agent.get_hyperparams(),
-            training=self.training_state() if self._border is None else self._border,
-            step=self.progress.steps,
-            window=self.progress.windows,
-            reason=reason,
-        )
-
-    def _roll_back(self) -> None:
-        best = self.registry.best
-        if best is None:
-            return
-        self._restore(best)
-        self.log("rolled_back", snapshot=best.snapshot_id, score=best.eval_metrics.primary_score)
-
-    def _restore(self, snapshot: PolicySnapshot) -> None:
-        self.registry.load(self.agent, snapshot.snapshot_id)
-        self.agent.set_hyperparams(HyperparamSet(dict(snapshot.hyperparams.params)))
-        self._tuning.on_rollback()
-
-    def _recover(self, names: Sequence[str]) -> None:
-        """Go back to the newest good policy after a diverged update, or give up after too many."""
-        self._recoveries += 1
-        if self._recoveries > MAX_RECOVERIES:
-            raise NumericalDivergence(
-                f"window {self.progress.windows - 1}: {', '.join(names)} not finite, again after {MAX_RECOVERIES} restores of "
-                "earlier weights. Lower the learning rate, clip gradients, or check the environment's rewards and observations "
-                "for extreme values."
-            )
-        newest = self.registry.snapshots()[-1]
-        self._restore(newest)
-        changed = dict(self.agent.on_divergence()) if isinstance(self.agent, DivergenceRecovery) else {}
-        self.log("diverged", diagnostics=list(names), restored=newest.snapshot_id, changed=changed)
-        logger.warning("update diverged (%s); restored %s", ", ".join(names), newest.snapshot_id)
-
     # ---------------------------------------------------------------- the end
 
     def _finish(self, reason: StopReason, message: str) -> RunResult:
         last = self.history[-1] if self.history else EvalMetrics(math.nan, {}, self.progress.windows - 1)
         interrupted = reason in (StopReason.SIGNAL, StopReason.REQUESTED)
         # The state as it is, before the best weights replace it: this is what a resumed run continues from.
-        self._save("signal" if interrupted else "final", dataclasses.replace(last, primary_score=math.nan))
+        self.storage.save(
+            "signal" if interrupted else "final", dataclasses.replace(last, primary_score=math.nan)
+        )
         confirmation = None
-        if self._validator is not None and self._confirm_episodes > 0 and not interrupted:
-            confirmation = confirm(self.agent, self.registry, self._validator, self._confirm_episodes)
+        if self.validator is not None and self._confirm_episodes > 0 and not interrupted:
+            confirmation = confirm(self.agent, self.registry, self.validator, self._confirm_episodes)
         snapshot = restore_best(self.agent, self.registry, confirmation)
         best = self.registry.best
         result = RunResult(
@@ -536,7 +318,7 @@ class LoopController:
             confirmation=confirmation,
             windows=self.progress.windows,
             steps=self.progress.steps,
-            validation_steps=0 if self._validator is None else self._validator.steps,
+            validation_steps=0 if self.validator is None else self.validator.steps,
             episodes=self.progress.episodes,
             elapsed=self.progress.elapsed,
             run_dir=str(self.registry.checkpoint_dir),
@@ -565,9 +347,12 @@ class LoopController:
 
     def _close(self) -> list[Exception]:
         """Tear everything down, whatever fails on the way; returns the failures."""
-        closers: list[Callable[[], None]] = [lambda: self.callbacks.fire("on_loop_stop"), self._pipeline.teardown]
-        if self._validator is not None:
-            closers.append(self._validator.teardown)
+        closers: list[Callable[[], None]] = [
+            lambda: self.callbacks.fire("on_loop_stop"),
+            self.pipeline.teardown,
+        ]
+        if self.validator is not None:
+            closers.append(self.validator.teardown)
         errors: list[Exception] = []
         for close in closers:
             try:
@@ -577,37 +362,10 @@ class LoopController:
         return errors
 
     def _callback_fault(self, name: str, event: str, error: Exception, disabled: bool) -> None:
-        self.log("callback_failed", callback=name, event=event, error=f"{type(error).__name__}: {error}", disabled=disabled)
-
-
-def _no_episode(metrics: EvalMetrics) -> bool:
-    """Whether a NaN score only means that no episode was complete (an empty window, not a failed evaluation)."""
-    return math.isnan(metrics.primary_score) and not metrics.episode_returns
-
-
-def _standard_error(returns: Sequence[float]) -> float | None:
-    n = len(returns)
-    if n < 2:
-        return None
-    mean = math.fsum(returns) / n
-    return math.sqrt(math.fsum((r - mean) ** 2 for r in returns) / (n - 1) / n)
-
-
-def _metrics_to_state(metrics: EvalMetrics) -> State:
-    return {
-        "primary_score": metrics.primary_score,
-        "metrics": {k: v for k, v in metrics.metrics.items() if isinstance(v, int | float | str | bool)},
-        "episode_id": metrics.episode_id,
-        "timestamp": metrics.timestamp,
-        "episode_returns": list(metrics.episode_returns),
-    }
-
-
-def _metrics_from_state(state: Mapping[str, Any]) -> EvalMetrics:
-    return EvalMetrics(
-        primary_score=float(state["primary_score"]),
-        metrics=dict(state["metrics"]),
-        episode_id=int(state["episode_id"]),
-        timestamp=float(state["timestamp"]),
-        episode_returns=tuple(state["episode_returns"]),
-    )
+        self.log(
+            "callback_failed",
+            callback=name,
+            event=event,
+            error=f"{type(error).__name__}: {error}",
+            disabled=disabled,
+        )

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
-HANDLED = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+HANDLED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class StopOnSignal:
     """Context manager: the first signal only sets :attr:`received`; the second one does what it did before.
 
-    Signals are handled in the main thread only; elsewhere the context does nothing. Previous handlers are put back on the
+    Signals are handled in the main thread only; elsewhere the context does nothing. Previous handlers are
+    put back on the
     first signal already, so that an impatient second one is never swallowed.
     """
 
@@ -26,7 +25,7 @@ class StopOnSignal:
         self._previous: dict[int, Any] = {}
         self.received: int | None = None
 
-    def __enter__(self) -> StopOnSignal:
+    def __enter__(self) -> Self:
         if self._enabled and threading.current_thread() is threading.main_thread():
             for number in HANDLED:
                 self._previous[number] = signal.signal(number, self._handle)

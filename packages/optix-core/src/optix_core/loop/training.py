@@ -77,7 +77,8 @@ class TrainedWindow:
     Attributes:
         data: The experience.
         diagnostics: What ``learn`` returned.
-        diverged: Names of diagnostics that are not finite although the agent calls them a failure (see :func:`non_finite`).
+        diverged: Names of diagnostics that are not finite although the agent calls them a failure (see
+            :func:`non_finite`).
     """
 
     data: EpisodeData

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 class KickingTuner(Protocol):
     """Tuners that can propose one large exploratory move."""
 
-    def kick(self, current_hyperparams: HyperparamSet, exploration: Mapping[str, int]) -> dict[str, Any] | None:
-        """Hyperparameters far from the present ones; ``exploration`` names those whose increase (+1) or decrease (-1) explores more."""
+    def kick(
+        self, current_hyperparams: HyperparamSet, exploration: Mapping[str, int]
+    ) -> dict[str, Any] | None:
+        """Hyperparameters far from the present ones.
+
+        ``exploration`` names those whose increase (+1) or decrease (-1) explores more.
+        """
         ...
 
 
@@ -34,7 +39,10 @@ _NOTHING_FOUND = ProbeReport(gain=math.nan, gain_lower=math.nan, n=0)
 
 
 class TuningDriver:
-    """The loop's side of tuning: calls the tuner, runs its experiments, puts values in force and reports what happened."""
+    """The loop's side of tuning.
+
+    Calls the tuner, runs its experiments, puts values in force and reports what happened.
+    """
 
     def __init__(self, loop: LoopController, tuner: BaseOptimizer | None, *, probe_windows: int) -> None:
         self._loop = loop
@@ -106,7 +114,11 @@ class TuningDriver:
         """Report a change of hyperparameters as the agent really took it."""
         after = self._loop.agent.get_hyperparams().params
         changed = {k: (before.get(k), v) for k, v in after.items() if before.get(k) != v}
-        refused = {k: (v, after.get(k)) for k, v in wanted.items() if before.get(k) != v and after.get(k) == before.get(k)}
+        refused = {
+            k: (v, after.get(k))
+            for k, v in wanted.items()
+            if before.get(k) != v and after.get(k) == before.get(k)
+        }
         if changed or refused:
             self._loop.log(
                 "tuned",
@@ -124,7 +136,9 @@ class TuningDriver:
         """
         loop = self._loop
         arms = self._probe_arms()
-        experiment = None if isinstance(arms, str) else self._run(arms, self._probe_windows, with_reference=True)
+        experiment = (
+            None if isinstance(arms, str) else self._run(arms, self._probe_windows, with_reference=True)
+        )
         report, arm = (_NOTHING_FOUND, None) if experiment is None else self._judge(experiment)
         decision = loop.scheduler.step_probe(report)
         if experiment is not None:
@@ -175,12 +189,13 @@ class TuningDriver:
                 branch.returns, base, paired=self._loop.validator.paired, confidence=confidence
             )
             if best[1] is None or compared.low > best[0].gain_lower:
-                best = ProbeReport(gain=compared.difference, gain_lower=compared.low, n=len(branch.returns)), number
+                best = (
+                    ProbeReport(gain=compared.difference, gain_lower=compared.low, n=len(branch.returns)),
+                    number,
+                )
         return best
 
-    def _run(
-        self, arms: Sequence[Mapping[str, Any]], windows: int, *, with_reference: bool
-    ) -> Experiment:
+    def _run(self, arms: Sequence[Mapping[str, Any]], windows: int, *, with_reference: bool) -> Experiment:
         loop = self._loop
         assert loop.validator is not None
         return run_experiment(
@@ -190,7 +205,7 @@ class TuningDriver:
             arms,
             windows,
             with_reference=with_reference,
-            on_window=loop.observe_window,
+            on_window=loop.cycle.observe,
             stop_requested=lambda: loop.stop_requested,
         )
 
@@ -202,4 +217,3 @@ class TuningDriver:
         """Continue the tuner."""
         if isinstance(self._tuner, Stateful) and "tuner" in state:
             self._tuner.load_state_dict(state["tuner"])
-

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def undisturbed(agent: BaseAgent) -> Iterator[None]:
-    """Let ``agent`` act inside the context without any effect on its training: what acting changes is put back after it.
+    """Let ``agent`` act inside the context without any effect on its training.
 
-    Agents that offer neither :class:`ActingState` nor full state are left as they are after acting.
+    What acting changes is put back at the end. Agents that offer neither :class:`ActingState` nor full state are left as they are after acting.
     """
     if isinstance(agent, ActingState):
         before = agent.acting_state()
@@ -57,7 +57,9 @@ class Validator:
 
     def __init__(self, pipeline: BasePipeline, evaluator: BaseEvaluator, *, share: float = 0.5) -> None:
         if not share > 0:
-            raise ConfigError(f"validation_share is {share}; it must be positive (0.5 allows one validation step per two training steps)")
+            raise ConfigError(
+                f"validation_share is {share}; it must be positive (0.5: one validation step per two of training)"
+            )
         self._pipeline = pipeline
         self._evaluator = evaluator
         self._share = share
@@ -93,7 +95,7 @@ class Validator:
         return index
 
     def measure(self, index: int, *, episodes: int | None = None) -> EvalMetrics:
-        """Evaluate the current policy on the episodes of ``index`` (on the next window if the pipeline is not seeded)."""
+        """Evaluate the current policy on the episodes of ``index``, or on the next window of an unseeded pipeline."""
         if self._agent is None:
             raise RuntimeError("call setup(agent) before measuring")
         with undisturbed(self._agent):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,10 +29,13 @@ class VerboseWriter:
         self._path = path
         self._stream: TextIO | None = None
 
-    def __enter__(self) -> VerboseWriter:
+    def __enter__(self) -> Self:
         if self._enabled:
             # Line buffered, so that a reader sees every window at once.
-            self._stream = sys.stdout if self._path is None else open(self._path, "a", buffering=1, encoding="utf-8")  # noqa: PTH123, SIM115 - closed in __exit__
+            to_file = self._path is not None
+            self._stream = (
+                Path(self._path or "").open("a", buffering=1, encoding="utf-8") if to_file else sys.stdout
+            )
         return self
 
     def __exit__(
@@ -48,9 +52,12 @@ class VerboseWriter:
             return
         score = "no score" if metrics is None else f"score {metrics.primary_score:.6g}"
         actions = ", ".join(a.name.lower() for a in decision.actions) or "go on"
-        states = " -> ".join([old.name for old, _, _ in decision.transitions] + [decision.snapshot.state.name])
+        states = " -> ".join(
+            [old.name for old, _, _ in decision.transitions] + [decision.snapshot.state.name]
+        )
+        verdict = "probe" if decision.verdict is None else decision.verdict.name.lower()
         lines = [
-            f"window {progress.windows}  step {progress.steps}  {score}  {'probe' if decision.verdict is None else decision.verdict.name.lower()}",
+            f"window {progress.windows}  step {progress.steps}  {score}  {verdict}",
             f"  state  {states}   actions: {actions}",
         ]
         numbers = "  ".join(

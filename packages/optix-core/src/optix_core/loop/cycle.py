@@ -1,0 +1,247 @@
+"""What happens with one window, in two halves.
+
+The first half learns, evaluates, decides, restores if need be, and stores. A checkpoint is taken at its end and
+remembers what the second half still has to do: probe or tune, and tell the callbacks. A resumed run
+therefore begins with the second
+half of the window after which it was stored, and continues exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+from optix_core.base_agent import DivergenceRecovery
+from optix_core.errors import NumericalDivergence
+from optix_core.loop.records import Action, Verdict, WindowReport
+from optix_core.loop.validation import undisturbed
+from optix_core.types import EvalMetrics, LoopState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from optix_core.base_agent import BaseAgent
+    from optix_core.loop.loop_controller import LoopController
+    from optix_core.loop.records import Decision
+    from optix_core.loop.stop_reason import StopReason
+    from optix_core.loop.training import TrainedWindow
+    from optix_core.loop.verbose import VerboseWriter
+
+logger = logging.getLogger("optix.loop")
+
+MAX_RECOVERIES = 3
+"""Restores after a diverged update before the run gives up."""
+
+Stop = tuple["StopReason", str]
+"""Why the run ends, and the sentence for its user."""
+
+
+class WindowCycle:
+    """Carries out what follows from each window.
+
+    Args:
+        loop: The controller whose parts are used.
+        verbose: Where the plain account of each window goes.
+        rollback: Whether a confirmed drop restores the best policy.
+        checkpoint_every: Windows between checkpoints that allow resuming.
+        checkpoint_score_fn: See the controller.
+        diagnostic_controller: See the controller.
+    """
+
+    def __init__(
+        self,
+        loop: LoopController,
+        verbose: VerboseWriter,
+        *,
+        rollback: bool,
+        checkpoint_every: int,
+        checkpoint_score_fn: Callable[[BaseAgent], float] | None,
+        diagnostic_controller: Any,
+    ) -> None:
+        self._loop = loop
+        self._verbose = verbose
+        self._rollback = rollback
+        self._checkpoint_every = checkpoint_every
+        self._checkpoint_score_fn = checkpoint_score_fn
+        self._diagnostics = diagnostic_controller
+
+    def first_half(self, window: TrainedWindow) -> Stop | None:
+        """Evaluate, decide, restore, store.
+
+        Raises:
+            NumericalDivergence: Updates or evaluations stayed non-finite.
+        """
+        loop = self._loop
+        self.observe(window)
+        metrics, evaluated = self._evaluate(window)
+        candidate = self._checkpoint_score(metrics) if evaluated else None
+        decision = loop.scheduler.step(self._report(window, metrics if evaluated else None, candidate))
+        if evaluated:
+            self._record(decision, metrics)
+            loop.history.append(metrics)
+        if window.diverged:
+            self._recover(window.diverged)
+        elif Action.ROLL_BACK in decision.actions:
+            self._roll_back()
+        if decision.stop is not None and decision.stop.is_error:
+            raise NumericalDivergence(decision.stop_sentence or decision.stop.name)
+        names = [action.name for action in decision.actions]
+        pending = {
+            "window": window.data.episode_id,
+            "metrics": metrics.to_state() if evaluated else None,
+            "events": events_of(decision),
+            "actions": names if decision.stop is None else [n for n in names if n == Action.SAVE_BEST.name],
+        }
+        loop.storage.pending = pending
+        if Action.SAVE_BEST in decision.actions:
+            best = metrics if candidate is None else dataclasses.replace(metrics, primary_score=candidate)
+            loop.storage.save("improvement", best)
+        elif loop.progress.windows % self._checkpoint_every == 0 and not window.diverged:
+            loop.storage.save("periodic", dataclasses.replace(metrics, primary_score=math.nan))
+        if decision.stop is None:
+            return None
+        self.second_half(pending)
+        return decision.stop, decision.stop_sentence or ""
+
+    def second_half(self, pending: Mapping[str, Any]) -> Stop | None:
+        """Tell the callbacks what happened, probe or tune.
+
+        Raises:
+            Interrupted: A stop was requested inside a probe or trial; the agent is as it was before it.
+        """
+        loop = self._loop
+        stop: Stop | None = None
+        metrics = None if pending["metrics"] is None else EvalMetrics.from_state(pending["metrics"])
+        actions = {Action[name] for name in pending["actions"]}
+        if Action.SAVE_BEST in actions and loop.registry.best is not None:
+            loop.tuning.on_improvement()
+            loop.callbacks.fire("on_improvement", loop.registry.best)
+        self._fire(pending["events"], pending["window"], metrics)
+        if Action.PROBE in actions:
+            decision = loop.tuning.probe()
+            self._record(decision, metrics)
+            self._fire(events_of(decision), pending["window"], metrics)
+            if decision.stop is not None:
+                stop = decision.stop, decision.stop_sentence or ""
+        elif Action.TUNE in actions:
+            loop.tuning.tune()
+        loop.callbacks.fire("on_episode_end", pending["window"], metrics)
+        loop.storage.pending = None
+        return stop
+
+    def observe(self, window: TrainedWindow) -> None:
+        """Log one trained window, of the main line or of a branch, and let diagnostics see it."""
+        loop = self._loop
+        numbers = {k: v for k, v in window.diagnostics.items() if isinstance(v, int | float)}
+        returns = [episode.episode_return for episode in window.data.episodes]
+        mean = math.fsum(returns) / len(returns) if returns else None
+        loop.log("window", train_return=mean, episodes=len(returns), diagnostics=numbers)
+        if self._diagnostics is not None:
+            firings = self._diagnostics.step(window.data.episode_id, loop.agent, dict(window.diagnostics))
+            for rule, text in firings or ():
+                loop.log("diagnostic", rule=str(rule), text=str(text))
+
+    def _evaluate(self, window: TrainedWindow) -> tuple[EvalMetrics, bool]:
+        """The window's metrics, and whether they decide anything."""
+        loop = self._loop
+        train = loop.evaluator.score(window.data, window.diagnostics)
+        if loop.validator is None:
+            return train, True
+        if window.diverged or not loop.validator.due(loop.progress.steps):
+            return train, False
+        validation = loop.validator.measure(loop.validator.next_index())
+        return loop.evaluator.combine(train, validation), True
+
+    def _checkpoint_score(self, metrics: EvalMetrics) -> float | None:
+        if self._checkpoint_score_fn is None:
+            return None
+        with undisturbed(self._loop.agent):
+            score = float(self._checkpoint_score_fn(self._loop.agent))
+        metrics.metrics["checkpoint_score"] = score
+        return score
+
+    def _report(
+        self, window: TrainedWindow, metrics: EvalMetrics | None, candidate: float | None
+    ) -> WindowReport:
+        loop = self._loop
+        return WindowReport(
+            window=window.data.episode_id,
+            score=None if metrics is None or _no_episode(metrics) else metrics.primary_score,
+            checkpoint_score=candidate,
+            score_se=None if metrics is None else _standard_error(metrics.episode_returns),
+            probing=loop.tuning.is_probing,
+            can_roll_back=self._rollback and loop.registry.best is not None,
+            diverged=bool(window.diverged),
+            steps=loop.progress.steps,
+            max_steps=loop.budget.max_steps,
+            windows=loop.progress.windows,
+            max_windows=loop.budget.max_windows,
+            episodes=loop.progress.episodes,
+            elapsed=loop.progress.elapsed,
+            max_seconds=loop.budget.max_seconds,
+        )
+
+    def _record(self, decision: Decision, metrics: EvalMetrics | None) -> None:
+        train = None if metrics is None else metrics.metrics.get("train_score")
+        self._loop.log("decision", train_score=train, **decision.to_log())
+        self._verbose.decision(self._loop.progress, decision, metrics)
+
+    def _fire(self, events: Sequence[str], window: int, metrics: EvalMetrics | None) -> None:
+        loop = self._loop
+        for name in events:
+            if name == "on_plateau":
+                loop.tuning.on_plateau()
+                loop.callbacks.fire(name, window, loop.state)
+            elif name == "on_dormant":
+                loop.callbacks.fire(name, window)
+            elif metrics is not None:
+                loop.callbacks.fire(name, window, metrics)
+
+    def _roll_back(self) -> None:
+        best = self._loop.registry.best
+        if best is not None:
+            self._loop.storage.restore(best)
+            self._loop.log("rolled_back", snapshot=best.snapshot_id, score=best.eval_metrics.primary_score)
+
+    def _recover(self, names: Sequence[str]) -> None:
+        """Go back to the newest good policy after a diverged update, or give up after too many."""
+        loop = self._loop
+        loop.storage.recoveries += 1
+        if loop.storage.recoveries > MAX_RECOVERIES:
+            raise NumericalDivergence(
+                f"window {loop.progress.windows - 1}: {', '.join(names)} not finite, again after {MAX_RECOVERIES} "
+                "restores of earlier weights. Lower the learning rate, clip gradients, or check rewards and "
+                "observations of the environment for extreme values."
+            )
+        newest = loop.registry.snapshots()[-1]
+        loop.storage.restore(newest)
+        agent = loop.agent
+        changed = dict(agent.on_divergence()) if isinstance(agent, DivergenceRecovery) else {}
+        loop.log("diverged", diagnostics=list(names), restored=newest.snapshot_id, changed=changed)
+        logger.warning("update diverged (%s); restored %s", ", ".join(names), newest.snapshot_id)
+
+
+def events_of(decision: Decision) -> list[str]:
+    """Callback events of a decision; a state's event comes when it is entered, not while it lasts."""
+    entered = [new for _, new, _ in decision.transitions]
+    events = ["on_plateau"] if LoopState.COOLING in entered else []
+    if LoopState.DORMANT in entered or LoopState.WATCHDOG in entered:
+        events.append("on_dormant")
+    if decision.verdict is Verdict.DEGRADED:
+        events.append("on_degradation")
+    return events
+
+
+def _no_episode(metrics: EvalMetrics) -> bool:
+    """Whether a NaN score only means that no episode was complete (no evidence, not a failed evaluation)."""
+    return math.isnan(metrics.primary_score) and not metrics.episode_returns
+
+
+def _standard_error(returns: Sequence[float]) -> float | None:
+    n = len(returns)
+    if n < 2:
+        return None
+    mean = math.fsum(returns) / n
+    return math.sqrt(math.fsum((r - mean) ** 2 for r in returns) / (n - 1) / n)
