@@ -94,6 +94,13 @@ def test_siblings_are_never_pinned_to_one_version(wheels: dict[str, Path], name:
         assert "not built yet" in meta["Summary"]
 
 
+def test_the_readme_of_core_explains_every_extra(wheels: dict[str, Path]) -> None:
+    meta = email.message_from_string(read(wheels["core"], "METADATA"))
+    table = [line for line in meta.get_payload().splitlines() if line.startswith("| `")]
+    explained = {word.strip("` ") for line in table for word in line.split("|")[1].split(",")}
+    assert explained == set(meta.get_all("Provides-Extra") or [])
+
+
 def test_constraints_are_exact_and_name_what_the_workspace_uses() -> None:
     lines = [
         line
