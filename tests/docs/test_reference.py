@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from optix_core import errors
+from optix_core.cli.verbs import VERBS
 from optix_core.config.load import ENV_VARS
 from optix_core.config.schema import TOP
 from optix_core.loop.config import LoopConfig
@@ -64,6 +65,10 @@ def settings() -> str:
         )
         rows.append((f"`{name}`", allowed, default, item.help))
     return table(("setting", "what", "default", "meaning"), rows)
+
+
+def verbs() -> str:
+    return table(("verb", "what it does"), ((f"`optix {verb.name}`", verb.help) for verb in VERBS))
 
 
 def raised_codes() -> dict[str, str]:
