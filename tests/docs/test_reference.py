@@ -107,6 +107,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "loop_parameters": loop_parameters,
     "errors": error_table,
     "settings": settings,
+    "verbs": verbs,
 }
 
 
