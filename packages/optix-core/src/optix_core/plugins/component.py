@@ -19,7 +19,11 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 WORD = re.compile(r"[a-z0-9][a-z0-9_.-]*(:[a-z0-9][a-z0-9_.-]*)?")
 # the shape of a PEP 508 requirement; the loader parses it for good, this finds mistakes without importing packaging
-_REQUIREMENT = re.compile(r"\s*[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*(\(?\s*[<>=!~][^;]*)?(;.*)?")
+_VERSION = r"(===|[<>=!~]=|<|>)\s*[\w.*+!-]+"
+_REQUIREMENT = re.compile(
+    r"\s*[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*"
+    rf"(\(?\s*{_VERSION}(\s*,\s*{_VERSION})*\s*,?\s*\)?|@[^;]+)?\s*(;.*)?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
