@@ -113,7 +113,7 @@ def test_without_a_file_the_command_line_is_enough() -> None:
 def test_short_names_use_the_agents_own_when_these_are_known() -> None:
     with pytest.raises(ConfigError, match=r"Did you mean 'learning_rate'\?"):
         load_config(overrides=["learnig_rate=1"], agent_options=["learning_rate"], environ={})
-    with pytest.raises(ConfigError, match="could mean agent.delta or optimizer.delta"):
+    with pytest.raises(ConfigError, match=r"could mean agent\.delta or optimizer\.delta"):
         load_config(overrides=["delta=1"], agent_options=["delta"], environ={})
 
 

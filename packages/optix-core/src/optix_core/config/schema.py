@@ -119,6 +119,10 @@ class TrainConfig:
             values["tuner"] = _tuner(values["tuner"], origins)
         for section in ("agent", "env_kwargs"):
             values[section] = dict(values.get(section, {}))
+        for name in values["agent"]:
+            if name in TOP:
+                full = f"agent.{name}"
+                raise ConfigError(f"{full}{came_from(full, origins)} is spelled {name}, at the top level")
         return cls(**values, provenance=origins)
 
 

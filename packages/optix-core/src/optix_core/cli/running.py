@@ -1,0 +1,195 @@
+"""Run a configuration and talk about it: banner, progress, summary, exit status."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from optix_core.callbacks.line_writer import LineWriter
+from optix_core.callbacks.progress import ProgressCallback, duration, number, short
+from optix_core.cli.flags import OK
+from optix_core.config.build import build_optimizer_from_config
+from optix_core.config.schema import config_to_dict
+from optix_core.errors import CheckpointError, ConfigError
+from optix_core.loop_callback import LoopCallback
+
+if TYPE_CHECKING:
+    from optix_core.config.schema import TrainConfig
+    from optix_core.loop.result import RunResult
+    from optix_core.optimizer import Optimizer
+
+_SIGNALS = 128
+
+
+class _Opening(LoopCallback):
+    """Prints the banner once the run's directory exists, and lets the progress line see the loop."""
+
+    def __init__(self, config: TrainConfig, progress: ProgressCallback) -> None:
+        self.config = config
+        self.progress = progress
+        self.optimizer: Optimizer | None = None
+
+    def on_loop_start(self) -> None:
+        """The banner."""
+        if self.optimizer is None:
+            return
+        self.progress.attach(_controller_of(self.optimizer))
+        for line in banner(self.config, self.optimizer):
+            self.progress.writer.line(line)
+
+
+def execute(config: TrainConfig, *, json: bool, resume: bool = False, allow_import: bool = False) -> int:
+    """Train as configured.
+
+    Args:
+        config: What to run.
+        json: One JSON document on standard output, everything else on standard error.
+        resume: Continue the run in ``config.run_dir``.
+        allow_import: Environments may name a module.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        OptixError: As the run did; standard error says then where it lies.
+    """
+    out: TextIO = sys.stderr if json else sys.stdout
+    progress = ProgressCallback(out if json else None)
+    opening = _Opening(config, progress)
+    optimizer = build_optimizer_from_config(
+        config, callbacks=[opening, progress], resume=resume, allow_import=allow_import
+    )
+    opening.optimizer = optimizer
+    try:
+        result = optimizer.run()
+    except CheckpointError as error:
+        if error.code.startswith("E-RUN-"):
+            raise ConfigError(error.message, code=error.code) from error
+        _say_where(optimizer)
+        raise
+    except BaseException:
+        _say_where(optimizer)
+        raise
+    if json:
+        from optix_core.cli.output import print_json
+
+        print_json(document(config, optimizer, result))
+    else:
+        writer = LineWriter(None, "plain")
+        for line in summary(result):
+            writer.line(line)
+    return OK if result.signal is None else _SIGNALS + result.signal
+
+
+def banner(config: TrainConfig, optimizer: Optimizer) -> list[str]:
+    """What is about to happen."""
+    agent: Any = optimizer.agent
+    info: dict[str, Any] = getattr(agent, "optix_spec_info", {}) or {}
+    values = ", ".join(f"{k} {_shown(v)}" for k, v in agent.get_hyperparams().params.items())
+    chosen = "" if config.algorithm else "  (chosen by the environment's spaces; another: algorithm=NAME)"
+    name = f"{info['plugin']}:{info['spec']}" if info else type(agent).__name__
+    limits = [
+        text
+        for value, text in (
+            (config.max_steps, f"{config.max_steps or 0:,} steps"),
+            (config.max_episodes, f"{config.max_episodes or 0:,} windows"),
+            (config.max_seconds, f"{config.max_seconds or 0:g} s"),
+        )
+        if value is not None
+    ]
+    budget = f"at most {', '.join(limits)}" if limits else "no limit"
+    target = "" if config.target_score is None else f", or a score of {number(config.target_score)}"
+    return [
+        f"env      {config.env}  x {config.n_envs}, seed {config.seed}",
+        f"agent    {name}{chosen}",
+        f"params   {values}",
+        f"budget   {budget}: until converged{target}",
+        f"run      {optimizer.run_dir}",
+    ]
+
+
+def summary(result: RunResult) -> list[str]:
+    """What happened, and what can be done next."""
+    speed = result.steps / result.elapsed if result.elapsed > 0 else 0.0
+    run = shlex.quote(result.run_dir)
+    done = (
+        f"done     {result.stop_reason.name.lower()} after {result.steps:,} steps, {result.windows} windows, "
+        f"{duration(result.elapsed)} ({short(speed)} steps/s)"
+    )
+    lines = [done, f"why      {result.message}"]
+    confirmed = result.confirmation
+    if confirmed is not None:
+        lines.append(
+            f"policy   {number(confirmed.mean)} [{number(confirmed.low)}, {number(confirmed.high)}] over "
+            f"{confirmed.episodes} fresh episodes, checkpoint {confirmed.snapshot_id}"
+        )
+        if confirmed.selected_score is not None:
+            optimism = confirmed.selected_score - confirmed.mean
+            lines[-1] += f" (chosen for {number(confirmed.selected_score)}: optimism {number(optimism)})"
+    elif result.best_score is not None:
+        lines.append(f"policy   best score {number(result.best_score)}, not confirmed on fresh episodes")
+    else:
+        lines.append("policy   no score was ever measured: no episode was completed")
+    lines.append(f"run      {result.run_dir}")
+    lines.append(f"next     optix explain {run}   optix eval {run}   optix resume {run}")
+    if result.callback_faults:
+        faults = ", ".join(f"{name} {count} times" for name, count in result.callback_faults.items())
+        lines.append(f"note     callbacks failed: {faults}")
+    return lines
+
+
+def document(config: TrainConfig, optimizer: Optimizer, result: RunResult) -> dict[str, Any]:
+    """The result as plain data."""
+    confirmed = result.confirmation
+    return {
+        "run_dir": result.run_dir,
+        "env": config.env,
+        "agent": getattr(optimizer.agent, "optix_spec_info", None),
+        "seed": config.seed,
+        "stop_reason": result.stop_reason.name.lower(),
+        "converged": result.stop_reason.is_convergence,
+        "message": result.message,
+        "state": result.state.name,
+        "best_score": result.best_score,
+        "confirmation": None
+        if confirmed is None
+        else {
+            "mean": confirmed.mean,
+            "low": confirmed.low,
+            "high": confirmed.high,
+            "episodes": confirmed.episodes,
+            "snapshot": confirmed.snapshot_id,
+            "selected_score": confirmed.selected_score,
+        },
+        "snapshot": result.snapshot_id,
+        "steps": result.steps,
+        "validation_steps": result.validation_steps,
+        "windows": result.windows,
+        "episodes": result.episodes,
+        "elapsed": result.elapsed,
+        "steps_per_second": result.steps / result.elapsed if result.elapsed > 0 else None,
+        "signal": result.signal,
+        "callback_faults": result.callback_faults,
+        "hyperparams": dict(optimizer.agent.get_hyperparams().params),
+        "config": config_to_dict(config),
+    }
+
+
+def _controller_of(optimizer: Optimizer) -> Any:
+    """The loop behind ``optimizer``, which exists once it runs."""
+    return getattr(getattr(optimizer, "_inner", optimizer), "_controller", None)
+
+
+def _say_where(optimizer: Optimizer) -> None:
+    """After a failure: where the run lies, if it got that far."""
+    run = optimizer.run_dir
+    if run is not None and run.exists():
+        quoted = shlex.quote(str(run))
+        LineWriter(sys.stderr, "plain").line(
+            f"optix: the run so far lies in {run}; explained by: optix explain {quoted}; continued by: optix resume {quoted}"
+        )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

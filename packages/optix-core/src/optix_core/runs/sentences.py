@@ -1,0 +1,210 @@
+"""Sentences for the decision log: each event's numbers in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Numbers = Mapping[str, Any]
+
+
+def new_best(score: Any, before: float | None, numbers: Numbers) -> str:
+    """Why a policy was stored as the best."""
+    said = f"score {_n(score)}" if before is None else f"score {_n(before)} -> {_n(score)}"
+    error = numbers.get("score_se")
+    return f"{said}, standard error {_n(error)}" if _finite(error) else said
+
+
+def _improved(numbers: Numbers) -> str:
+    return f"the score rises: slope {_pm(numbers, 'slope', 'slope_se')} per evaluation{_over(numbers)}"
+
+
+def _plateau(numbers: Numbers) -> str:
+    idle = count(numbers, "non_improvements", "without improvement")
+    return f"{idle}; slope {_pm(numbers, 'slope', 'slope_se')} per evaluation{_over(numbers)}"
+
+
+def _converged(numbers: Numbers) -> str:
+    return (
+        f"the next {_n(numbers.get('horizon'))} evaluations would gain at most {_n(numbers.get('gain_upper'))}, less "
+        f"than the {_n(numbers.get('delta_abs'))} asked for; residual autocorrelation {_n(numbers.get('r1'))}, "
+        f"effective sample size {_n(numbers.get('n_eff'))}"
+    )
+
+
+def _probe_gain(numbers: Numbers) -> str:
+    return (
+        f"a probe gained {_n(numbers.get('probe_gain'))}, at least {_n(numbers.get('probe_gain_lower'))} "
+        f"({_n(numbers.get('probe_n'))} episodes), so training goes on"
+    )
+
+
+def _degraded(numbers: Numbers) -> str:
+    below = f"the score fell to {_n(numbers.get('score'))}, below the level {_n(numbers.get('level'))}"
+    return f"{below} {drop(numbers)}".rstrip()
+
+
+def drop(numbers: Numbers) -> str:
+    """How far the score fell, in brackets; empty if that is unknown."""
+    fell, noise = numbers.get("drop"), numbers.get("noise_sd")
+    if not _finite(fell):
+        return ""
+    return f"(by {_n(fell)}, noise {_n(noise)})" if _finite(noise) else f"(by {_n(fell)})"
+
+
+RULES: dict[str, Callable[[Numbers], str]] = {
+    "improved": _improved,
+    "plateau": _plateau,
+    "converged": _converged,
+    "watch": lambda _: "converged; the run goes on under observation",
+    "probe_gain": _probe_gain,
+    "degraded": _degraded,
+    "diverged": lambda _: "training produced numbers that are not finite",
+    "restart": lambda _: "a callback asked for more training",
+}
+
+
+# --- events of the loop ---------------------------------------------------------------------------------------------
+
+
+def _started(e: Numbers) -> tuple[str, str]:
+    budget = {k: v for k, v in _table(e, "budget").items() if v is not None}
+    limits = ", ".join(f"{name} {_n(value)}" for name, value in budget.items()) or "no limit: until converged"
+    return "start", f"budget: {limits}; {_values(e.get('hyperparams') or {})}"
+
+
+def _trial(e: Numbers) -> tuple[str, str]:
+    details = _table(e, "details")
+    parts = [
+        f"{len(_items(e, 'arms'))} branches of {_n(e.get('windows'))} windows scored {_list(e, 'scores')}"
+    ]
+    if _finite(details.get("difference")):
+        interval = (
+            f" [{_n(details.get('low'))}, {_n(details.get('high'))}]" if _finite(details.get("low")) else ""
+        )
+        how = "paired" if details.get("paired") else "unpaired"
+        parts.append(
+            f"difference {_n(details['difference'])}{interval} on {_n(details.get('episodes'))} {how} episodes"
+        )
+    if details.get("outcome"):
+        parts.append(str(details["outcome"]))
+    kept = e.get("kept_arm")
+    parts.append("weights from before" if kept is None else f"kept the weights of branch {kept + 1}")
+    return "trial: moved" if e.get("committed") else "trial: not moved", "; ".join(parts)
+
+
+def _tuned(e: Numbers) -> tuple[str, str]:
+    changed = _table(e, "changed")
+    text = ", ".join(f"{name} {_n(pair[0])} -> {_n(pair[1])}" for name, pair in changed.items())
+    refused = _table(e, "not_taken")
+    if refused:
+        left = ", ".join(
+            f"{name} (wanted {_n(pair[0])}, has {_n(pair[1])})" for name, pair in refused.items()
+        )
+        text = f"{text}; not taken by the agent: {left}".lstrip("; ")
+    return "tuned", text
+
+
+def _probe(e: Numbers) -> tuple[str, str]:
+    if e.get("skipped"):
+        return "probe skipped", str(e["skipped"])
+    found = "gain confirmed" if _finite(e.get("gain_lower")) and e["gain_lower"] > 0 else "no confirmed gain"
+    return "probe", (
+        f"{len(_items(e, 'arms'))} branches of {_n(e.get('windows'))} windows: best gain {_n(e.get('gain'))}, "
+        f"at least {_n(e.get('gain_lower'))} ({_n(e.get('episodes'))} episodes): {found}"
+    )
+
+
+def _finished(e: Numbers) -> tuple[str, str]:
+    parts = [str(e.get("message") or e.get("reason") or "")]
+    confirmed = _table(e, "confirmation")
+    if confirmed:
+        parts.append(
+            f"policy {confirmed['snapshot_id']} confirmed on {_n(confirmed['episodes'])} fresh episodes: "
+            f"{_n(confirmed['mean'])} [{_n(confirmed['low'])}, {_n(confirmed['high'])}]"
+        )
+        chosen = confirmed.get("selected_score")
+        if _finite(chosen):
+            parts.append(
+                f"it had been chosen for {_n(chosen)} (optimism of selection {_n(chosen - confirmed['mean'])})"
+            )
+    elif e.get("snapshot"):
+        parts.append(f"best weights restored from {e['snapshot']} (score {_n(e.get('best_score'))})")
+    return f"end: {e.get('reason')}", "; ".join(parts)
+
+
+TELLERS: dict[str, Callable[[Numbers], tuple[str, str]]] = {
+    "started": _started,
+    "resumed": lambda _: ("resumed", "continued from the newest checkpoint"),
+    "trial": _trial,
+    "trial_skipped": lambda e: ("trial skipped", str(e.get("reason"))),
+    "tuned": _tuned,
+    "probe": _probe,
+    "rolled_back": lambda e: (
+        "rollback",
+        f"restored {e.get('snapshot')} (score {_n(e.get('score'))}) with its optimizer",
+    ),
+    "diverged": lambda e: (
+        "diverged",
+        f"{_list(e, 'diagnostics')} not finite; restored {e.get('restored')}"
+        + (f" and changed {_values(_table(e, 'changed'))}" if e.get("changed") else ""),
+    ),
+    "diagnostic": lambda e: (f"diagnostic: {e.get('rule')}", str(e.get("text"))),
+    "callback_failed": lambda e: (
+        "callback failed",
+        f"{e.get('callback')} in {e.get('event')}: {e.get('error')}"
+        + ("; switched off" if e.get("disabled") else ""),
+    ),
+    "failed": lambda e: ("failed", str(e.get("error"))),
+    "finished": _finished,
+    "interrupted": _finished,
+}
+
+
+# --- numbers in words -----------------------------------------------------------------------------------------------
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _n(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.4g}"
+
+
+def _pm(numbers: Mapping[str, Any], name: str, error: str) -> str:
+    return f"{_n(numbers.get(name))} +- {_n(numbers.get(error))}" if _finite(numbers.get(name)) else "unknown"
+
+
+def _over(numbers: Numbers) -> str:
+    return f" over {_n(numbers['window'])} evaluations" if _finite(numbers.get("window")) else ""
+
+
+def count(numbers: Numbers, name: str, what: str) -> str:
+    """``"7 evaluations in a row without improvement"``."""
+    return f"{_n(numbers.get(name))} evaluations in a row {what}"
+
+
+def _table(event: Numbers, name: str) -> dict[str, Any]:
+    found: Any = event.get(name)
+    return dict(found) if isinstance(found, Mapping) else {}  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _items(event: Numbers, name: str) -> list[Any]:
+    found: Any = event.get(name)
+    return list(found) if isinstance(found, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _list(event: Numbers, name: str) -> str:
+    return ", ".join(map(_n, _items(event, name))) or "nothing"
+
+
+def _values(values: Numbers) -> str:
+    return ", ".join(f"{name} {_n(value)}" for name, value in values.items())
