@@ -9,6 +9,7 @@ from typing import Any
 from optix_core.cli.flags import FAILED, OK
 from optix_core.cli.output import print_json, table
 from optix_core.errors import ConfigError, PluginNotFound
+from optix_core.plugins.hints import canonical, did_you_mean
 from optix_core.plugins.records import Record
 from optix_core.plugins.registry import default_registry
 
@@ -107,14 +108,17 @@ def find_record(name: str) -> Record:
     Raises:
         PluginNotFound: There is none; the message names the nearest.
     """
-    from optix_core.plugins.hints import did_you_mean
-
     registry = default_registry()
+    _require_known(name, [r.name for r in registry.records])
     record = registry.record(name)
-    if record is None:
-        known = [r.name for r in registry.records]
-        raise PluginNotFound(f"no plugin called {name!r} is installed.{did_you_mean(name, known)} Installed: {', '.join(known)}")
+    assert record is not None
     return record
+
+
+def _require_known(name: str, known: list[str]) -> None:
+    if name not in known and canonical(name) not in known:
+        meant = did_you_mean(name, known)
+        raise PluginNotFound(f"no plugin called {name!r} is installed.{meant} Installed: {', '.join(known)}")
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -138,9 +142,10 @@ def _doctor(args: argparse.Namespace) -> int:
 
     if args.timeout <= 0:
         raise ConfigError(f"--timeout is {args.timeout:g}; it must be above 0", code="E-USAGE")
-    if args.name is not None:
-        find_record(args.name)
     registry = default_registry()
+    if args.name is not None:
+        # by metadata only: a plugin that crashes the process has to be found as well
+        _require_known(args.name, [r.name for r in registry.discover()] + [canonical(m) for m in registry.switches.modules])
     report = doctor.examine(registry, only=args.name, deep=args.deep, timeout=args.timeout)
     if args.json:
         print_json({**_environment(), **report.to_dict()})

@@ -206,10 +206,10 @@ def _plugin(record: Record, *, only: str | None, deep: bool, timeout: float) -> 
     if record.broken:
         yield _failure(record.name, record.phase or "discover", record.error or record.state, record.traceback)
         return
-    answer = _ask(record, deep=False, timeout=timeout)
+    answer = _ask(record, "import", deep=deep, timeout=timeout)
     yield from answer
     if deep and not any(f.status == "error" for f in answer):
-        yield from _ask(record, deep=True, timeout=DEEP_SECONDS)
+        yield from _ask(record, "conformance", deep=deep, timeout=DEEP_SECONDS)
 
 
 def _failure(plugin: str, phase: str, error: str, traceback: str | None = None) -> Finding:
@@ -222,12 +222,12 @@ def _failure(plugin: str, phase: str, error: str, traceback: str | None = None) 
     )
 
 
-def _ask(record: Record, *, deep: bool, timeout: float) -> list[Finding]:
+def _ask(record: Record, what: Literal["import", "conformance"], *, deep: bool, timeout: float) -> list[Finding]:
     """What a process of its own finds out about one plugin."""
-    what = "conformance" if deep else "import"
     with tempfile.TemporaryDirectory(prefix="optix-doctor-") as folder:
         answer = Path(folder) / "answer.json"
-        job = {"plugin": record.name, "target": record.target, "origin": record.origin, "deep": deep, "answer": str(answer)}
+        job = {"plugin": record.name, "target": record.target, "origin": record.origin}
+        job |= {"what": what, "deep": deep, "answer": str(answer)}
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "optix_core.plugins.doctor_child", json.dumps(job)],

@@ -31,7 +31,7 @@ def main() -> int:
         record = registry.record(job["plugin"])
         if record is None:
             found = [_found(job["plugin"], "import", "error", "it has gone since it was discovered")]
-        elif job["deep"]:
+        elif job["what"] == "conformance":
             found = list(_conformance(record))
         else:
             found = [*_loading(record), *_own_checks(registry, record, deep=job["deep"])]
