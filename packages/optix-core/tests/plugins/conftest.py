@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import textwrap
 import uuid
@@ -81,7 +82,11 @@ class FakePoint:
     """An entry point that leads to an object."""
 
     def __init__(self, dist, plugin, *, name=None, version="0.1.0", requires=("optix-core>=0.1,<1",)):
-        self.name, self.value, self.group = name or dist, f"{dist.replace('-', '_')}.plugin", ENTRY_POINT_GROUP
+        self.name, self.value, self.group = (
+            name or dist,
+            f"{dist.replace('-', '_')}.plugin",
+            ENTRY_POINT_GROUP,
+        )
         self.dist = FakeDist(dist, version, requires)
         self._plugin = plugin
 
@@ -106,7 +111,9 @@ def plugin(*specs, api="1.0", **hooks):
     def returning(value):
         return hookimpl(lambda self: value)
 
-    members = {f"optix_{name}": value if callable(value) else returning(value) for name, value in hooks.items()}
+    members = {
+        f"optix_{name}": value if callable(value) else returning(value) for name, value in hooks.items()
+    }
     if specs:
         members["optix_agents"] = returning(list(specs))
     if api is not None:
@@ -140,7 +147,9 @@ class Workshop:
         self.folder = folder
         self.modules = []
 
-    def distribution(self, name, source, *, version="0.1.0", requires=("optix-core>=0.1,<1",), files=None, entry=None):
+    def distribution(
+        self, name, source, *, version="0.1.0", requires=("optix-core>=0.1,<1",), files=None, entry=None
+    ):
         """Install a distribution whose plugin module has this source; returns the name of its package.
 
         Args:
@@ -151,7 +160,7 @@ class Workshop:
             files: Further modules of the package by name.
             entry: Instead of the usual entry points: the text of entry_points.txt.
         """
-        package = f"{name.replace('-', '_')}_{uuid.uuid4().hex[:8]}"
+        package = f"{re.sub(r'[-.]', '_', name)}_{uuid.uuid4().hex[:8]}"
         self.modules.append(package)
         home = self.folder / package
         home.mkdir()
@@ -160,7 +169,10 @@ class Workshop:
             (home / f"{module}.py").write_text(textwrap.dedent(text).replace("PACKAGE", package))
         info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {r}" for r in requires)]
+        lines = [
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}",
+            *(f"Requires-Dist: {r}" for r in requires),
+        ]
         (info / "METADATA").write_text("\n".join(lines) + "\n")
         entry = entry or f"[{ENTRY_POINT_GROUP}]\n{name} = {package}.plugin\n"
         (info / "entry_points.txt").write_text(entry.replace("PACKAGE", package))
@@ -193,5 +205,11 @@ def workshop(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def kit():
     return SimpleNamespace(
-        Env=Env, FakePoint=FakePoint, SPACES=SPACES, agent=agent, plugin=plugin, registry=registry, request=request
+        Env=Env,
+        FakePoint=FakePoint,
+        SPACES=SPACES,
+        agent=agent,
+        plugin=plugin,
+        registry=registry,
+        request=request,
     )

@@ -74,11 +74,23 @@ def test_values_are_brought_to_their_declared_type(given_value, expected) -> Non
             "[E-HYPERPARAM] x:PPO: learning_rate is 0.0, but it must be a float in (0, 1]",
         ),
         ({"gamma": 1}, HyperparamError, "[E-HYPERPARAM] x:PPO: gamma is 1, but it must be a float in [0, 1)"),
-        ({"entropy_coef": -1}, HyperparamError, "x:PPO: entropy_coef is -1, but it must be a float in [0, inf)"),
+        (
+            {"entropy_coef": -1},
+            HyperparamError,
+            "x:PPO: entropy_coef is -1, but it must be a float in [0, inf)",
+        ),
         ({"n_epochs": 101}, HyperparamError, "n_epochs is 101, but it must be an int in [1, 100]"),
         ({"n_epochs": 2.5}, HyperparamError, "but it must be a whole number: an int in [1, 100]"),
-        ({"n_epochs": True}, HyperparamTypeError, "n_epochs is True, but it must be an int in [1, 100], not bool"),
-        ({"gamma": np.bool_(True)}, HyperparamTypeError, "gamma is True, but it must be a float in [0, 1), not bool"),
+        (
+            {"n_epochs": True},
+            HyperparamTypeError,
+            "n_epochs is True, but it must be an int in [1, 100], not bool",
+        ),
+        (
+            {"gamma": np.bool_(True)},
+            HyperparamTypeError,
+            "gamma is True, but it must be a float in [0, 1), not bool",
+        ),
         ({"gamma": "0.9"}, HyperparamTypeError, "gamma is '0.9', but it must be a float in [0, 1), not str"),
         ({"gamma": None}, HyperparamTypeError, "not NoneType"),
         ({"gamma": np.zeros(1)}, HyperparamTypeError, "not ndarray"),
@@ -173,7 +185,10 @@ def test_what_lies_outside_is_never_accepted(value: float) -> None:
     [
         ({"name": "2x", "default": 1.0}, "Hyper '2x': the name must be a Python identifier"),
         ({"name": "lambda", "default": 1.0}, "the name must be a Python identifier"),
-        ({"name": "seed", "default": 1.0}, "Hyper 'seed': make_agent has a parameter of that name; choose another"),
+        (
+            {"name": "seed", "default": 1.0},
+            "Hyper 'seed': make_agent has a parameter of that name; choose another",
+        ),
         ({"kind": "number"}, "Hyper 'x': kind is 'number'; it must be 'float', 'int', 'bool' or 'choice'"),
         ({"default": 2.0, "high": 1.0}, "Hyper 'x': the default is 2.0, but it must be a float in (-inf, 1]"),
         ({"default": True}, "the default is True, but it must be a float in (-inf, inf), not bool"),
@@ -190,7 +205,10 @@ def test_what_lies_outside_is_never_accepted(value: float) -> None:
         ({"kind": "bool", "default": True, "tune": (0.0, 1.0)}, "a bool has no tune; that is for numbers"),
         ({"kind": "choice", "default": "a"}, "choices belong to kind 'choice', which needs at least one"),
         ({"choices": ("a",)}, "choices belong to kind 'choice'"),
-        ({"kind": "choice", "default": "c", "choices": ("a", "b")}, "the default is 'c', but it must be one of 'a', 'b'"),
+        (
+            {"kind": "choice", "default": "c", "choices": ("a", "b")},
+            "the default is 'c', but it must be one of 'a', 'b'",
+        ),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(fields, text) -> None:

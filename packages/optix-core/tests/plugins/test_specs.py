@@ -40,7 +40,10 @@ EXAMPLES = [
         answers_to=("SoftActorCritic",),
         requires=("torch>=2.6", 'numpy>=1.26; python_version < "4"'),
         capabilities=frozenset({"recurrent", "x-own"}),
-        hyperparams=(Hyper("lr", 3e-4, low=0, low_open=True, tune=(1e-4, 1e-3), log=True), Hyper("on", True, "bool")),
+        hyperparams=(
+            Hyper("lr", 3e-4, low=0, low_open=True, tune=(1e-4, 1e-3), log=True),
+            Hyper("on", True, "bool"),
+        ),
         options=(Option("hidden_sizes", [64, [3]]), Option("mapping", {"a": [1, None]})),
         extra={"paper": ["x", 1]},
         policy="deterministic",
@@ -96,10 +99,16 @@ def test_lists_become_tuples_and_names_get_their_defaults() -> None:
 @pytest.mark.parametrize(
     "fields, text",
     [
-        ({"name": ""}, "AgentSpec: name is ''; it must start with a letter and hold only letters, digits and _ . + -"),
+        (
+            {"name": ""},
+            "AgentSpec: name is ''; it must start with a letter and hold only letters, digits and _ . + -",
+        ),
         ({"name": "a:b"}, "AgentSpec: name is 'a:b'"),
         ({"name": None}, "AgentSpec: name is None"),
-        ({"factory": "a.b.c"}, "AgentSpec 'SAC': factory is 'a.b.c'; it must read 'package.module:attribute'"),
+        (
+            {"factory": "a.b.c"},
+            "AgentSpec 'SAC': factory is 'a.b.c'; it must read 'package.module:attribute'",
+        ),
         ({"factory": make_agent}, "it must read 'package.module:attribute'"),
         ({"summary": "a\nb"}, "AgentSpec 'SAC': summary must be one line of text"),
         ({"requires": "torch"}, "requires is 'torch'; it must be a collection of str"),
@@ -112,8 +121,14 @@ def test_lists_become_tuples_and_names_get_their_defaults() -> None:
         ({"extra": {"a": object()}}, "extra holds object; it must be plain data that JSON can hold"),
         ({"extra": {"a": float("nan")}}, "numbers must be finite"),
         ({"framework": "PyTorch"}, "framework is 'PyTorch'; it must be a lower-case word such as 'torch'"),
-        ({"action_spaces": set()}, "action_spaces is empty; it must hold at least one of: box, dict, discrete"),
-        ({"action_spaces": {"dicrete"}}, "action_spaces has 'dicrete'. Did you mean 'discrete'? Allowed: box, dict"),
+        (
+            {"action_spaces": set()},
+            "action_spaces is empty; it must hold at least one of: box, dict, discrete",
+        ),
+        (
+            {"action_spaces": {"dicrete"}},
+            "action_spaces has 'dicrete'. Did you mean 'discrete'? Allowed: box, dict",
+        ),
         ({"action_spaces": "box"}, "action_spaces is 'box'; it must be a collection of str"),
         ({"observation_spaces": {"image"}}, "observation_spaces has 'image'."),
         ({"policy": "random"}, "policy is 'random'. Allowed: stochastic, deterministic"),
@@ -132,10 +147,19 @@ def test_a_wrong_agent_spec_is_refused_with_the_reason(fields, text) -> None:
 @pytest.mark.parametrize(
     "make, text",
     [
-        (lambda: TunerSpec(name="a", factory="a:b", signal="scores"), "Did you mean 'score'? Allowed: score, paired"),
+        (
+            lambda: TunerSpec(name="a", factory="a:b", signal="scores"),
+            "Did you mean 'score'? Allowed: score, paired",
+        ),
         (lambda: TunerSpec(name="a", factory="a:b", needs_population=2), "needs_population is 2"),
-        (lambda: PipelineSpec(name="a", factory="a:b", live="yes"), "live is 'yes'; it must be True or False"),
-        (lambda: CallbackSpec(name="a", factory="a:b", events={"on_stop"}), "events has 'on_stop'. Did you mean"),
+        (
+            lambda: PipelineSpec(name="a", factory="a:b", live="yes"),
+            "live is 'yes'; it must be True or False",
+        ),
+        (
+            lambda: CallbackSpec(name="a", factory="a:b", events={"on_stop"}),
+            "events has 'on_stop'. Did you mean",
+        ),
         (lambda: MutatorSpec(name="a", factory="a:b", operation="add"), "operation is 'add'."),
         (lambda: ExporterSpec(name="a", factory="a:b", format="ONNX"), "format is 'ONNX'"),
         (lambda: EnvProviderSpec(namespace="A", register="a:b", factory="c:d"), "give one of them"),
@@ -176,7 +200,9 @@ def test_everything_public_can_be_imported() -> None:
         assert getattr(optix_core.plugin, name) is not None
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
 data = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 
 
