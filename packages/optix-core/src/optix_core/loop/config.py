@@ -31,7 +31,7 @@ class LoopConfig:
         min_episodes_before_dormant: Evaluations before convergence may be declared at all, >= 0.
         delta: The run is worth continuing while the gain over ``horizon`` could be more than this share of the observed range, in (0, 1).
         cv_threshold: Another name for ``delta`` (give one of them, or both equal).
-        horizon: Evaluations ahead that the expected gain is summed over, >= 1. None: 20, or a quarter of the evaluations so far
+        horizon: Evaluations ahead that the expected gain is summed over, >= 1. None: 20, or a quarter of the evaluations that the rise took
             if that is more, so that slow curves are given time in proportion.
         confidence: Of the upper bound of the gain, in (0.5, 1).
         convergence_patience: Consecutive evaluations for which the bound, or ``target_score``, must hold, >= 1.
@@ -128,9 +128,9 @@ class LoopConfig:
         """The ``delta`` in force: the one given under either name, else 0.05."""
         return self.delta if self.delta is not None else (self.cv_threshold if self.cv_threshold is not None else 0.05)
 
-    def horizon_at(self, evaluations: int) -> int:
-        """Evaluations ahead that the expected gain is summed over after ``evaluations`` of them."""
-        return self.horizon if self.horizon is not None else max(20, evaluations // 4)
+    def horizon_after(self, rise_at: int) -> int:
+        """Evaluations ahead that the expected gain is summed over, in a run that rose until evaluation ``rise_at``."""
+        return self.horizon if self.horizon is not None else max(20, rise_at // 4)
 
 
 _WHOLE = {

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from optix_core.loop.config import LoopConfig
     from optix_core.loop.records import LoopSnapshot
 
+SPREAD = 2.0
 RESOLUTION = 0.5
 """A window is long enough when the half-width of its gain bound is at most this share of the gain that matters."""
 
+
+NOISE_WINDOWS = 2
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -34,11 +37,13 @@ class Evidence:
     Attributes:
         rising: The score rises, by a one-sided t-test on at least one time scale.
         equivalent: The gain still to be expected is bounded below what would matter.
-        numbers: The numbers behind both.
+        near_best: The level is not significantly further than ``gap_threshold`` of the observed range below the best one.
+        numbers: The numbers behind them.
     """
 
     rising: bool
     equivalent: bool
+    near_best: bool = True
     numbers: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
 
 
@@ -58,7 +63,7 @@ def suffix_lengths(available: int, shortest: int) -> NDArray[np.int64]:
 def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     """Test the scores of ``snapshot``, the newest included, for a rise and for convergence."""
     scores = snapshot.scores
-    horizon = config.horizon_at(snapshot.evaluations)
+    horizon = config.horizon_after(snapshot.rise_at)
     numbers: dict[str, float | None] = {
         "horizon": horizon,
         "delta": config.gain_share,
@@ -70,7 +75,7 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     if len(scores) < config.trend_window:
         # too few for a test: the contract's rule for short histories, a new highest score
         rising = len(scores) == 1 or scores[-1] - max(scores[:-1]) > 0.0
-        return Evidence(rising, False, numbers)
+        return Evidence(rising, False, numbers=numbers)
     constant = _constant_enough(snapshot, config)
     lengths = suffix_lengths(len(scores), config.trend_window)
     fits = fit_suffixes(scores, lengths)
@@ -81,8 +86,8 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     slope, se = fits.slope[scales], fits.slope_se[scales]
     rising = bool(np.any(slope > t_quantile(level, fits.dof[scales]) * se))
 
-    noise = float(fits.residual_sd[-1])
-    observed = max(snapshot.rise, noise)
+    # what was climbed, and the noise around it: a gain below a fifth of the noise is not worth looking for
+    observed = snapshot.rise + SPREAD * fits.residual_sd
     matters = config.gain_share * observed
     long_enough = (fits.n >= config.dormant_threshold) & (half_width <= RESOLUTION * matters)
     chosen = int(np.argmax(long_enough)) if bool(long_enough.any()) else len(lengths) - 1
@@ -91,10 +96,10 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
         equivalent = True
         chosen = max(int(np.searchsorted(lengths, snapshot.constant_run, side="right")) - 1, 0)
     elif bool(long_enough[chosen]) and len(scores) >= config.dormant_threshold:
-        equivalent = bool(upper[chosen] < matters) and not _newer_half_rises(lengths, fits, chosen, horizon, matters)
+        equivalent = bool(upper[chosen] < matters[chosen]) and not _newer_half_rises(lengths, fits, chosen, horizon, matters)
     numbers |= {
-        "range": observed,
-        "delta_abs": matters,
+        "range": float(observed[chosen]),
+        "delta_abs": float(matters[chosen]),
         "window": float(lengths[chosen]),
         "slope": float(fits.slope[chosen]),
         "slope_se": float(fits.slope_se[chosen]),
@@ -105,7 +110,13 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
         "noise_sd": float(fits.residual_sd[chosen]),
         "resolves": float(bool(constant or long_enough[chosen])),
     }
-    return Evidence(rising and not equivalent, equivalent, numbers)
+    near_best = True
+    if equivalent and snapshot.level is not None:
+        error = float(fits.residual_sd[chosen] / np.sqrt(fits.n_eff[chosen]))
+        gap = (snapshot.level - scores[-1]) - float(fits.mean[chosen])
+        numbers["gap"] = gap
+        near_best = gap <= config.gap_threshold * float(observed[chosen]) + 2.0 * error
+    return Evidence(rising and not equivalent, equivalent, near_best, numbers)
 
 
 def _octaves(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -130,43 +141,53 @@ def _constant_enough(snapshot: LoopSnapshot, config: LoopConfig) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """What :func:`examine_drop` found; differences are level minus recent mean, positive when the score fell."""
+    """What :func:`examine_drop` found.
+
+    Attributes:
+        degraded: The drop is confirmed.
+        drop: Best level minus the mean of the recent scores; positive when the score fell.
+        numbers: The numbers behind it.
+    """
 
     degraded: bool
-    numbers: dict[str, float | None]
+    drop: float = 0.0
+    numbers: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
 
 
 def examine_drop(snapshot: LoopSnapshot, config: LoopConfig) -> Drop:
     """Whether the last ``min_consecutive_degradations`` scores lie below the best level, confirmed.
 
     All of them must lie below it by more than the smallest drop that counts, and their mean by more than ``degradation_sigmas``
-    standard errors of the difference of the two means, noise and autocorrelation taken from the scores before them.
+    times what noise does: the larger of the standard error of the difference (noise and autocorrelation from the
+    scores before) and the root mean square of the drops seen so far, which knows heavy tails and the bias of a maximum.
     """
     k = config.min_consecutive_degradations
     scores = snapshot.scores
-    none = Drop(False, {})
-    if snapshot.evaluations < max(config.min_episodes_before_degradation, 1) + k or len(scores) <= k + 4:
-        return none
+    if len(scores) < max(config.min_episodes_before_degradation, 5) + k:
+        return Drop(False)
     recent = scores[-k:]
     if config.degradation_threshold is not None:
         return _fixed_rule(snapshot, config, recent)
     before = scores[-k - config.score_window : -k]
     anchor = before[-1]
     # the level stored in the snapshot is that of earlier windows; the newest one may be higher
-    here = math.fsum(s - anchor for s in before) / len(before)
-    level = here if snapshot.level is None else max(here, snapshot.level - anchor)
-    highest = max(recent) - anchor
-    floor = config.min_degradation_drop if config.min_degradation_drop is not None else 0.1 * snapshot.rise
-    if not level - highest > floor:
-        return none
+    level = math.fsum(s - anchor for s in before) / len(before)
+    if snapshot.level is not None:
+        level = max(level, snapshot.level - anchor)
     drop = level - math.fsum(s - anchor for s in recent) / k
-    noise_from = scores[-k - 2 * config.score_window : -k]
+    floor = config.min_degradation_drop if config.min_degradation_drop is not None else 0.1 * snapshot.rise
+    if not level - (max(recent) - anchor) > floor:
+        return Drop(False, drop)
+    noise_from = scores[-k - int(NOISE_WINDOWS * config.score_window) : -k]
     fit = fit_suffixes(noise_from, np.array([len(noise_from)]))
     sd, r1 = float(fit.residual_sd[0]), float(fit.r1[0])
     error = sd * math.sqrt(_variance_of_mean(k, r1) + _variance_of_mean(len(before), r1))
+    seen = math.sqrt(snapshot.drop_power / snapshot.drop_weight) if snapshot.drop_weight > 0.0 else 0.0
+    scale = max(error, seen)
     return Drop(
-        drop > config.degradation_sigmas * error,
-        {"drop": drop, "drop_se": error, "drop_floor": floor, "noise_sd": sd, "r1": r1},
+        drop > config.degradation_sigmas * scale,
+        drop,
+        {"drop": drop, "drop_scale": scale, "drop_floor": floor, "noise_sd": sd, "r1": r1},
     )
 
 
@@ -179,16 +200,14 @@ def _variance_of_mean(n: int, r1: float) -> float:
 
 
 def _fixed_rule(snapshot: LoopSnapshot, config: LoopConfig, recent: tuple[float, ...]) -> Drop:
-    best = snapshot.top if snapshot.top is not None else -math.inf
-    allowed = abs(best) * (1.0 - (config.degradation_threshold or 0.0))
-    floor = max(allowed, config.min_degradation_drop or 0.0)
-    return Drop(all(best - s > floor for s in recent), {"drop": best - max(recent), "drop_floor": floor})
+    degraded = all(below_fixed_threshold(snapshot, config, score) for score in recent)
+    drop = 0.0 if snapshot.top is None else snapshot.top - max(recent)
+    return Drop(degraded, drop, {"drop": drop})
 
 
-def advice(numbers: dict[str, float | None], noise_sd: float, r1: float) -> str | None:
-    """What the user can do if the noise is too large for any window to resolve the gain that matters."""
-    delta, horizon = numbers.get("delta_abs"), numbers.get("horizon")
-    if not delta or not horizon:
-        return None
-    needed = resolving_window(noise_sd, r1, horizon, RESOLUTION * delta)
-    return f"validation noise {noise_sd:.3g} cannot resolve a gain of {delta:.3g} in {needed} evaluations or fewer"
+def below_fixed_threshold(snapshot: LoopSnapshot, config: LoopConfig, score: float) -> bool:
+    """The fixed rule: ``score`` < top - max(|top| (1 - degradation_threshold), min_degradation_drop)."""
+    if snapshot.top is None or config.degradation_threshold is None:
+        return False
+    allowed = abs(snapshot.top) * (1.0 - config.degradation_threshold)
+    return score < snapshot.top - max(allowed, config.min_degradation_drop or 0.0)

@@ -106,8 +106,13 @@ class LoopSnapshot:
         best_window: The window that gave it.
         top: Highest score so far.
         low: Lowest running median so far.
-        rise: Observed range: the largest rise of the running median above an earlier ``low``.
+        rise: The largest rise of the running median above an earlier ``low``.
+        rise_mark: ``rise`` when it last grew by more than ``delta`` of itself.
+        rise_at: Evaluations seen at that moment: how long the run took to rise, which sets the horizon.
         level: Highest median of ``score_window`` consecutive scores: what degradation is measured against.
+        drop_power: Discounted sum of squared drops of the recent mean below ``level``, positive ones only.
+        drop_weight: Discounted number of them; ``drop_power / drop_weight`` is what noise alone does.
+        recent_drops: The newest drops, not yet part of that: one may be a collapse under way.
         constant_run: Length of the run of exactly equal scores at the end.
         consecutive_non_improvements: Evaluations since the last one with verdict IMPROVED.
         converged_streak: Consecutive evaluations whose expected gain was bounded below ``delta``.
@@ -131,7 +136,12 @@ class LoopSnapshot:
     top: float | None = None
     low: float | None = None
     rise: float = 0.0
+    rise_mark: float = 0.0
+    rise_at: int = 0
     level: float | None = None
+    drop_power: float = 0.0
+    drop_weight: float = 0.0
+    recent_drops: tuple[float, ...] = ()
     constant_run: int = 0
     consecutive_non_improvements: int = 0
     converged_streak: int = 0
@@ -151,6 +161,7 @@ class LoopSnapshot:
         state = {f.name: getattr(self, f.name) for f in fields(self)}
         state["state"] = self.state.name
         state["scores"] = list(self.scores)
+        state["recent_drops"] = list(self.recent_drops)
         return state
 
     @classmethod
@@ -170,9 +181,10 @@ class LoopSnapshot:
         if values["state"] not in LoopState.__members__:
             raise ValueError(f"state is {values['state']!r}; expected one of {', '.join(LoopState.__members__)}")
         values["state"] = LoopState[values["state"]]
-        values["scores"] = tuple(float(s) for s in values["scores"])
-        if not all(math.isfinite(s) for s in values["scores"]):
-            raise ValueError("scores holds a number that is not finite; a snapshot never stores one")
+        for name in ("scores", "recent_drops"):
+            values[name] = tuple(float(s) for s in values[name])
+            if not all(math.isfinite(s) for s in values[name]):
+                raise ValueError(f"{name} holds a number that is not finite; a snapshot never stores one")
         return cls(**values)
 
 

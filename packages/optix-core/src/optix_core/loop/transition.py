@@ -26,6 +26,9 @@ from optix_core.types import LoopState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DROP_MEMORY = 0.99
+"""Discount per evaluation of what is remembered about earlier drops: about the last hundred count."""
+
 A, C, D, W = LoopState.ACTIVE, LoopState.COOLING, LoopState.DORMANT, LoopState.WATCHDOG
 
 
@@ -158,11 +161,13 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
         if drop.degraded:
             _degraded(draft, report, config)
             return
+        draft.snapshot = _remember_drop(draft.snapshot, drop.drop, config)
     before = draft.snapshot
     evidence = examine(before, config)
     draft.numbers |= evidence.numbers
-    gap_holds = _gap_holds(before, report, config)
-    streak = before.converged_streak + 1 if evidence.equivalent and gap_holds else 0
+    # below the best level there is nothing to end with, as long as a rollback can still repair it
+    ends_well = evidence.near_best or not report.can_roll_back
+    streak = before.converged_streak + 1 if evidence.equivalent and ends_well else 0
     if evidence.rising:
         draft.verdict = Verdict.IMPROVED
         draft.snapshot = replace(
@@ -176,15 +181,25 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
         return
     draft.verdict = Verdict.STEADY
     draft.snapshot = replace(
-        before,
-        consecutive_non_improvements=before.consecutive_non_improvements + 1,
-        interval=min(int(before.interval * config.backoff_factor), config.max_interval_episodes),
-        converged_streak=streak,
-        cooldown=max(0, before.cooldown - 1),
+        widen_interval(before, config), converged_streak=streak, cooldown=max(0, before.cooldown - 1)
     )
     if draft.snapshot.consecutive_non_improvements >= config.plateau_threshold:
         draft.move("plateau")
     _converge(draft, config)
+
+
+def _remember_drop(snapshot: LoopSnapshot, drop: float, config: LoopConfig) -> LoopSnapshot:
+    """Learn what noise alone does from drops that were not confirmed, as late as a confirmed one would have been."""
+    drops = (*snapshot.recent_drops, drop)
+    if len(drops) <= config.min_consecutive_degradations:
+        return replace(snapshot, recent_drops=drops)
+    settled = max(drops[0], 0.0)
+    return replace(
+        snapshot,
+        recent_drops=drops[1:],
+        drop_power=DROP_MEMORY * snapshot.drop_power + settled * settled,
+        drop_weight=DROP_MEMORY * snapshot.drop_weight + (1.0 if settled > 0.0 else 0.0),
+    )
 
 
 def _converge(draft: _Draft, config: LoopConfig) -> None:
@@ -207,22 +222,6 @@ def _dormant(draft: _Draft, config: LoopConfig, reason: StopReason) -> None:
         draft.move("watch")
     else:
         draft.stop = reason
-
-
-def _gap_holds(snapshot: LoopSnapshot, report: WindowReport, config: LoopConfig) -> bool:
-    """Whether the recent scores are near enough to the best level to end there."""
-    if snapshot.level is None or not report.can_roll_back:
-        return True
-    recent = snapshot.scores[-config.score_window :]
-    anchor = recent[-1]
-    mean = math.fsum(s - anchor for s in recent) / len(recent)
-    return (snapshot.level - anchor) - mean <= config.gap_threshold * snapshot.rise + 2.0 * _spread(recent)
-
-
-def _spread(values: tuple[float, ...]) -> float:
-    anchor = values[-1]
-    mean = math.fsum(v - anchor for v in values) / len(values)
-    return math.sqrt(math.fsum((v - anchor - mean) ** 2 for v in values) / len(values))
 
 
 def _degraded(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
@@ -263,6 +262,7 @@ def _calm(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
         consecutive_non_improvements=0,
         converged_streak=0,
         constant_run=0,
+        recent_drops=(),
         cooldown=config.rollback_cooldown,
         interval=config.base_interval,
         probe_pending=False,
@@ -313,6 +313,9 @@ def push_score(snapshot: LoopSnapshot, score: float, config: LoopConfig) -> Loop
         median = sorted(scores[-width:])[config.score_smoothing]
         low = median if low is None else min(low, median)
         rise = max(rise, median - low)
+    mark, at = snapshot.rise_mark, snapshot.rise_at
+    if rise > mark * (1.0 + config.gain_share):
+        mark, at = rise, snapshot.evaluations + 1
     level = snapshot.level
     w, k = config.score_window, config.min_consecutive_degradations
     if len(scores) >= w + k:
@@ -329,10 +332,33 @@ def push_score(snapshot: LoopSnapshot, score: float, config: LoopConfig) -> Loop
         top=score if snapshot.top is None else max(snapshot.top, score),
         low=low,
         rise=rise,
+        rise_mark=mark,
+        rise_at=at,
         level=level,
         constant_run=snapshot.constant_run + 1 if same else 1,
         failed_streak=0,
     )
+
+
+def widen_interval(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
+    """One more evaluation without improvement: tuner calls become rarer."""
+    wider = math.ceil(snapshot.interval * config.backoff_factor)
+    return replace(
+        snapshot,
+        consecutive_non_improvements=snapshot.consecutive_non_improvements + 1,
+        interval=min(wider, config.max_interval_episodes),
+    )
+
+
+def count_non_improvement(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
+    """A non-improvement recorded by hand: by counters alone, COOLING at ``plateau_threshold``, DORMANT at ``dormant_threshold``."""
+    draft = _Draft(widen_interval(snapshot, config))
+    count = draft.snapshot.consecutive_non_improvements
+    if count >= config.dormant_threshold and snapshot.evaluations >= config.min_episodes_before_dormant:
+        draft.move("converged")
+    elif count >= config.plateau_threshold:
+        draft.move("plateau")
+    return draft.snapshot
 
 
 def decide_probe(snapshot: LoopSnapshot, report: ProbeReport, config: LoopConfig) -> Decision:
