@@ -16,6 +16,14 @@ from typing import Any, ClassVar
 import pytest
 
 from optix_core.testing.agents.front import AGENT_CHECKS, make_subject
+from optix_core.testing.components import (
+    CALLBACK_CHECKS,
+    EVALUATOR_CHECKS,
+    MUTATOR_CHECKS,
+    PIPELINE_CHECKS,
+    TUNER_CHECKS,
+    make_component_subject,
+)
 from optix_core.testing.report import Check, known_failures, run_check
 
 
@@ -108,3 +116,51 @@ class AgentConformance(Conformance):
             options=cls.options,
             tolerance=cls.tolerance,
         )
+
+
+class _ComponentConformance(Conformance):
+    """What the classes for other kinds share.
+
+    Attributes:
+        component: A name such as ``"optix-foo:halving"``, or a factory.
+        options: Passed to every call of the factory.
+    """
+
+    kind: ClassVar[str] = ""
+    component: ClassVar[str | Callable[..., Any]]
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def make_subject(cls) -> Any:
+        """The component's subject."""
+        return make_component_subject(cls.kind, cls.component, cls.options)
+
+
+class PipelineConformance(_ComponentConformance):
+    """Every check of pipelines as a test; see :func:`~optix_core.testing.check_pipeline`."""
+
+    kind, checks = "pipeline", PIPELINE_CHECKS
+
+
+class TunerConformance(_ComponentConformance):
+    """Every check of tuners as a test; see :func:`~optix_core.testing.check_tuner`."""
+
+    kind, checks = "tuner", TUNER_CHECKS
+
+
+class CallbackConformance(_ComponentConformance):
+    """Every check of callbacks as a test; see :func:`~optix_core.testing.check_callback`."""
+
+    kind, checks = "callback", CALLBACK_CHECKS
+
+
+class EvaluatorConformance(_ComponentConformance):
+    """Every check of evaluators as a test; see :func:`~optix_core.testing.check_evaluator`."""
+
+    kind, checks = "evaluator", EVALUATOR_CHECKS
+
+
+class MutatorConformance(_ComponentConformance):
+    """Every check of topology mutators as a test; see :func:`~optix_core.testing.check_mutator`."""
+
+    kind, checks = "topology_mutator", MUTATOR_CHECKS

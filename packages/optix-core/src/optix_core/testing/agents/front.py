@@ -100,6 +100,27 @@ def subject_from_factory(
     )
 
 
+def _build_spec(component: Any) -> Callable[[gym.Env[Any, Any], int, Mapping[str, Any]], BaseAgent]:
+    """Build this very agent: no choosing among others, but options are checked as ``make_agent`` does."""
+
+    def build(env: gym.Env[Any, Any], seed: int, chosen: Mapping[str, Any]) -> BaseAgent:
+        from optix_core.factory import _split
+        from optix_core.plugins.lookup import load_factory
+
+        values, build_options = _split(component, None, chosen)
+        ctx = AgentContext(
+            observation_space=env.observation_space,
+            action_space=env.action_space,
+            seed=seed,
+            device="cpu",
+            hyperparams=values,
+            env=env,
+        )
+        return load_factory(component)(ctx, **build_options)
+
+    return build
+
+
 def _importable(label: str, factory: object) -> bool:
     if label.startswith("__main__:"):
         return False
