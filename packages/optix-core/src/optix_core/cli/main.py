@@ -14,15 +14,13 @@ from typing import Any, TextIO
 from optix_core.cli.flags import FAILED, OK, USAGE, Parser, add_flags, merge_flags, take_flags
 from optix_core.cli.verbs import VERBS, Verb
 from optix_core.errors import (
-    AgentResolutionError,
     ConfigError,
     HyperparamError,
     OptixError,
-    PluginNotFound,
     SpaceError,
 )
 
-WRONG_USAGE = (ConfigError, HyperparamError, SpaceError, AgentResolutionError, PluginNotFound)
+WRONG_USAGE = (ConfigError, HyperparamError, SpaceError, LookupError)
 """Errors that the person at the terminal mends by typing something else."""
 SIGNALS = 128
 
