@@ -149,14 +149,15 @@ def env_factories(env: Any, n_envs: int) -> list[Callable[[], Any]]:
             )
         return list(makers)
     if isinstance(env, str):
-        from optix_core.factory import make_env
+        from optix_core.plugins.envs import make_env
 
         return [lambda: make_env(env)] * n_envs
-    if callable(env) and not hasattr(env, "step"):
-        return [env] * n_envs
-    from optix_core.pipelines.env_state import factory_of
+    from optix_core.pipelines.factories import check_env, is_environment, require_factory
 
-    return [factory_of(env)] * n_envs
+    if callable(env) and not is_environment(env):
+        return [env] * n_envs
+    check_env(env)
+    return [require_factory(env, None, "separate validation, resuming or n_envs > 1")] * n_envs
 
 
 def _training_pipeline(
@@ -169,14 +170,13 @@ def _training_pipeline(
     options: dict[str, Any],
 ) -> tuple[BasePipeline, int]:
     if window_size is None:
-        from optix_core.window_size import optimal_window_size
-
-        total = optimal_window_size(factories[0], "on_policy" if agent.is_on_policy else "off_policy")
+        total = _optimal_window(agent, factories[0])
         window_size = total if len(factories) == 1 else max(MIN_STEPS_PER_ENV, total // len(factories))
     if len(factories) == 1 and not async_envs:
         from optix_core.pipelines.batch import BatchPipeline
+        from optix_core.pipelines.factories import is_environment
 
-        own = env if hasattr(env, "step") else factories[0]()
+        own = env if is_environment(env) else factories[0]()
         return (
             BatchPipeline(own, agent, window_size, seed=seed, env_factory=factories[0], **options),
             window_size,
@@ -185,6 +185,19 @@ def _training_pipeline(
 
     pipeline = VectorBatchPipeline(factories, agent, window_size, async_envs, seed=seed, **options)
     return pipeline, window_size
+
+
+def _optimal_window(agent: BaseAgent, factory: Callable[[], Any]) -> int:
+    """Steps per window for what ``agent`` is: by its declared algorithm, else by whether it is on-policy."""
+    from optix_core.factory import spec_info_of
+    from optix_core.window_size import optimal_window_size
+
+    declared = (spec_info_of(agent) or {}).get("algorithm")
+    env = factory()
+    try:
+        return optimal_window_size(env, declared or ("ppo" if agent.is_on_policy else "sac"))
+    finally:
+        env.close()
 
 
 def _validation_pipeline(factory: Callable[[], Any], episodes: int, seed: int) -> BasePipeline:

@@ -35,7 +35,9 @@ class Recorder(LoopCallback):
         self.events.append(("loop_stop",))
 
     def on_episode_end(self, episode_id, eval_metrics):
-        self.events.append(("episode_end", episode_id, None if eval_metrics is None else eval_metrics.primary_score))
+        self.events.append(
+            ("episode_end", episode_id, None if eval_metrics is None else eval_metrics.primary_score)
+        )
 
     def on_improvement(self, snapshot):
         self.events.append(("improvement", snapshot.eval_metrics.primary_score))
@@ -100,7 +102,17 @@ def concatenated(returns):
     return window
 
 
-def controller(tmp_path, *, agent=None, scores=(1.0,), evaluator=None, tuner=None, pipeline=None, scheduler=None, **options):
+def controller(
+    tmp_path,
+    *,
+    agent=None,
+    scores=(1.0,),
+    evaluator=None,
+    tuner=None,
+    pipeline=None,
+    scheduler=None,
+    **options,
+):
     agent = agent or ScriptedAgent()
     options.setdefault("handle_signals", False)
     log = DecisionLog(tmp_path / "events.jsonl")
@@ -161,7 +173,9 @@ def test_order_of_events_in_a_window(tmp_path):
             return changed
 
     agent = ScriptedAgent(hyperparams={"rate": 1.0})
-    controller(tmp_path, agent=agent, tuner=Doubling(), scores=[1.0, 2.0, 3.0], max_episodes=2, callbacks=[recorder]).run()
+    controller(
+        tmp_path, agent=agent, tuner=Doubling(), scores=[1.0, 2.0, 3.0], max_episodes=2, callbacks=[recorder]
+    ).run()
     names = recorder.names()
     assert names[0] == "loop_start"
     assert names[-1] == "loop_stop"
@@ -229,9 +243,17 @@ def test_collapse_rolls_back_the_whole_agent_and_its_hyperparameters(tmp_path):
 
 def test_without_permission_a_collapse_is_reported_but_not_rolled_back(tmp_path):
     recorder = Recorder()
-    scores = [*(10.0 * i for i in range(10)), *[100.0 + 0.1 * (i % 3) for i in range(60)], *[10.0 + 0.1 * (i % 3) for i in range(30)]]
+    scores = [
+        *(10.0 * i for i in range(10)),
+        *[100.0 + 0.1 * (i % 3) for i in range(60)],
+        *[10.0 + 0.1 * (i % 3) for i in range(30)],
+    ]
     controller(
-        tmp_path, scores=scores, max_episodes=95, callbacks=[recorder], thresholds={"min_episodes_before_dormant": 1000}
+        tmp_path,
+        scores=scores,
+        max_episodes=95,
+        callbacks=[recorder],
+        thresholds={"min_episodes_before_dormant": 1000},
     ).run()
     assert "degradation" in recorder.names()
     assert not events(tmp_path, "rolled_back")
@@ -244,7 +266,9 @@ def test_checkpoint_score_fn_that_acts_changes_nothing_in_training(tmp_path):
         return 5.0
 
     agent = ScriptedAgent(actions=(0, 1, 2))
-    result = controller(tmp_path, agent=agent, scores=[1.0], max_episodes=3, checkpoint_score_fn=acting_score).run()
+    result = controller(
+        tmp_path, agent=agent, scores=[1.0], max_episodes=3, checkpoint_score_fn=acting_score
+    ).run()
     assert agent.state_dict()["acted"] == 0
     assert result.best_score == 5.0
 
@@ -302,14 +326,23 @@ def test_the_returned_policy_is_confirmed_on_fresh_episodes(tmp_path):
             if index < 1000:
                 bonus = lucky.get(self._agent.learned, 0.0)
                 data.episodes = tuple(
-                    type(e)(**{**{f: getattr(e, f) for f in e.__slots__}, "episode_return": e.episode_return + bonus})
+                    type(e)(
+                        **{
+                            **{f: getattr(e, f) for f in e.__slots__},
+                            "episode_return": e.episode_return + bonus,
+                        }
+                    )
                     for e in data.episodes
                 )
             return data
 
     agent = ScriptedAgent()
     result = controller(
-        tmp_path, agent=agent, evaluator=ReturnEvaluator(), val_pipeline=Lucky(level, noise=0.1), max_episodes=10,
+        tmp_path,
+        agent=agent,
+        evaluator=ReturnEvaluator(),
+        val_pipeline=Lucky(level, noise=0.1),
+        max_episodes=10,
         validation_share=100.0,
     ).run()
     assert result.best_score > 60
@@ -356,8 +389,15 @@ def test_every_arm_of_a_trial_starts_from_the_same_state_and_meets_the_same_epis
     tuner = FixedTrial(arms=({"rate": 5}, {"rate": 10}), windows=2, keep=1)
     recorder = Recorder()
     result = controller(
-        tmp_path, agent=agent, evaluator=ReturnEvaluator(), tuner=tuner, val_pipeline=validation, max_episodes=6,
-        validation_share=1000.0, confirm_episodes=0, callbacks=[recorder],
+        tmp_path,
+        agent=agent,
+        evaluator=ReturnEvaluator(),
+        tuner=tuner,
+        val_pipeline=validation,
+        max_episodes=6,
+        validation_share=1000.0,
+        confirm_episodes=0,
+        callbacks=[recorder],
     ).run()
     # one window before the trial at rate 1, two per arm at their rates, from the same state
     differences = np.subtract(tuner.returns[1], tuner.returns[0])
@@ -373,8 +413,13 @@ def test_a_trial_that_the_budget_does_not_cover_is_not_begun(tmp_path):
     tuner = FixedTrial(arms=({"rate": 5}, {"rate": 10}), windows=2)
     agent = Rated(hyperparams={"rate": 1})
     result = controller(
-        tmp_path, agent=agent, evaluator=ReturnEvaluator(), tuner=tuner, max_episodes=4,
-        val_pipeline=AgentValidation(lambda a: 0.0), validation_share=1000.0,
+        tmp_path,
+        agent=agent,
+        evaluator=ReturnEvaluator(),
+        tuner=tuner,
+        max_episodes=4,
+        val_pipeline=AgentValidation(lambda a: 0.0),
+        validation_share=1000.0,
     ).run()
     assert tuner.returns is None
     assert result.windows == 4
@@ -390,8 +435,13 @@ def test_a_diverged_arm_is_reported_as_empty(tmp_path):
     tuner = FixedTrial(arms=({"rate": 5}, {"rate": 10}), keep=0)
     agent = Explodes(hyperparams={"rate": 1})
     controller(
-        tmp_path, agent=agent, evaluator=ReturnEvaluator(), tuner=tuner, max_episodes=6,
-        val_pipeline=AgentValidation(lambda a: 0.0), validation_share=1000.0,
+        tmp_path,
+        agent=agent,
+        evaluator=ReturnEvaluator(),
+        tuner=tuner,
+        max_episodes=6,
+        val_pipeline=AgentValidation(lambda a: 0.0),
+        validation_share=1000.0,
     ).run()
     assert len(tuner.returns[0]) == 6
     assert tuner.returns[1] == []
@@ -424,8 +474,14 @@ def test_a_probe_that_gains_reactivates_the_run_with_the_better_branch(tmp_path)
     climb = lambda a: min(a.level(), 1.0 * a.learned)  # noqa: E731
     agent = Stuck(hyperparams={"noise": 0.0})
     result = controller(
-        tmp_path, agent=agent, evaluator=ReturnEvaluator(), tuner=tuner, max_episodes=600, callbacks=[recorder],
-        val_pipeline=AgentValidation(climb, noise=0.3), validation_share=1e6,
+        tmp_path,
+        agent=agent,
+        evaluator=ReturnEvaluator(),
+        tuner=tuner,
+        max_episodes=600,
+        callbacks=[recorder],
+        val_pipeline=AgentValidation(climb, noise=0.3),
+        validation_share=1e6,
     ).run()
     probes = events(tmp_path, "probe")
     assert probes[0]["gain_lower"] > 0
@@ -473,7 +529,9 @@ def test_the_first_error_is_raised_and_everything_is_torn_down(tmp_path, caplog)
     recorder, pipeline = Recorder(), ScriptedPipeline()
     agent = Unloadable(diagnostics=[{"loss": 0.0}, {"loss": 0.0}, OverflowError("the true cause")])
     with pytest.raises(OverflowError, match="the true cause"):
-        controller(tmp_path, agent=agent, pipeline=pipeline, scores=range(9), max_episodes=9, callbacks=[recorder]).run()
+        controller(
+            tmp_path, agent=agent, pipeline=pipeline, scores=range(9), max_episodes=9, callbacks=[recorder]
+        ).run()
     assert pipeline.calls[-1] == "teardown"
     assert recorder.names()[-1] == "loop_stop"
     assert "cannot load" in caplog.text
@@ -549,7 +607,14 @@ def test_a_signal_saves_the_present_state_before_the_best_is_restored(tmp_path, 
 
     before = signal.getsignal(number)
     agent = ScriptedAgent()
-    loop = controller(tmp_path, agent=agent, scores=[5.0, 4, 3, 2, 1], max_episodes=40, callbacks=[Killer()], handle_signals=True)
+    loop = controller(
+        tmp_path,
+        agent=agent,
+        scores=[5.0, 4, 3, 2, 1],
+        max_episodes=40,
+        callbacks=[Killer()],
+        handle_signals=True,
+    )
     result = loop.run()
     assert result.signal == number
     assert result.stop_reason is StopReason.SIGNAL
@@ -590,7 +655,11 @@ def test_windows_without_a_complete_episode_are_no_failure(tmp_path):
 
 def test_target_score_must_hold_for_the_patience(tmp_path):
     result = controller(
-        tmp_path, scores=[1, 9, 9, 1, 9, 9, 9, 9, 9, 9], max_episodes=50, target_score=8.0, convergence_patience=3
+        tmp_path,
+        scores=[1, 9, 9, 1, 9, 9, 9, 9, 9, 9],
+        max_episodes=50,
+        target_score=8.0,
+        convergence_patience=3,
     ).run()
     assert result.stop_reason is StopReason.TARGET_REACHED
     assert result.windows == 7
@@ -607,8 +676,14 @@ def test_a_run_can_be_stopped_inside_a_trial_and_forgets_it(tmp_path):
     agent = Rated(hyperparams={"rate": 1})
     tuner = FixedTrial(arms=({"rate": 5}, {"rate": 10}), windows=2)
     loop = controller(
-        tmp_path, agent=agent, evaluator=ReturnEvaluator(), tuner=tuner, pipeline=StopInArm(), max_episodes=20,
-        val_pipeline=AgentValidation(lambda a: 0.0), validation_share=1000.0,
+        tmp_path,
+        agent=agent,
+        evaluator=ReturnEvaluator(),
+        tuner=tuner,
+        pipeline=StopInArm(),
+        max_episodes=20,
+        val_pipeline=AgentValidation(lambda a: 0.0),
+        validation_share=1000.0,
     )
     result = loop.run()
     assert result.stop_reason is StopReason.REQUESTED

@@ -178,7 +178,10 @@ class LoopController:
         return self.registry.best
 
     def stop(self) -> None:
-        """Ask the loop to end after the window under way. Safe from any thread and from callbacks."""
+        """Ask the loop to end after the window under way; safe from any thread and from callbacks.
+
+        Before :meth:`run`, that run ends before its first window.
+        """
         self._stop_requested = True
 
     @property
@@ -201,7 +204,6 @@ class LoopController:
         Raises:
             NumericalDivergence: Updates or evaluations stayed non-finite after restoring earlier weights.
         """
-        self._stop_requested = False
         self._signals = StopOnSignal(enabled=self._handle_signals)
         with self.registry.lock(), self._signals, self._verbose:
             try:
@@ -214,6 +216,8 @@ class LoopController:
                 for second in self._close():
                     logger.error("teardown after the failure also failed", exc_info=second)  # noqa: TRY400 - not the error in flight
                 raise
+            finally:
+                self._stop_requested = False
             errors = self._close()
             for other in errors[1:]:
                 logger.error("teardown also failed", exc_info=other)
@@ -234,6 +238,7 @@ class LoopController:
                 self.callbacks.add(callback)
         self.pipeline.set_agent(self.agent)
         self.pipeline.setup()
+        self.trainer.begin()
         if self.validator is not None:
             self.validator.setup(self.agent)
         if self._resumed_from is not None:

@@ -96,6 +96,10 @@ class WindowTrainer:
         self._budget = budget
         self._windows: Iterator[EpisodeData] | None = None
 
+    def begin(self) -> None:
+        """Take windows from a pipeline that was set up anew."""
+        self._windows = None
+
     def steps_left(self) -> float:
         """Environment steps that the budget still allows, or infinity."""
         if self._budget.max_steps is None:

@@ -14,7 +14,7 @@ from optix_core.base_agent import BaseAgent
 from optix_core.base_pipeline import BasePipeline
 from optix_core.errors import ConfigError
 from optix_core.pipelines.actor import Actor
-from optix_core.pipelines.factories import Env, EnvFactory, check_env, env_factory_of
+from optix_core.pipelines.factories import Env, EnvFactory, check_env, env_factory_of, is_environment
 from optix_core.pipelines.faults import Fault, FaultPolicy
 from optix_core.pipelines.stepping import ListStepper
 from optix_core.rl.spaces import SpaceInfo
@@ -78,7 +78,7 @@ class EvaluationPipeline(BasePipeline):
         for name, value in (("episodes", episodes), ("max_episode_steps", max_episode_steps)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")
-        is_env = hasattr(env_or_factory, "step")
+        is_env = is_environment(env_or_factory)
         first: Any = env_or_factory if is_env else env_or_factory()  # type: ignore[operator]
         check_env(first)
         self._factory: EnvFactory | None = env_factory_of(first) if is_env else env_or_factory  # type: ignore[assignment]

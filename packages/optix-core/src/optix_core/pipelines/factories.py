@@ -45,6 +45,11 @@ def require_factory(env: Env, explicit: EnvFactory | None, purpose: str) -> EnvF
     return factory
 
 
+def is_environment(candidate: Any) -> bool:
+    """Whether ``candidate`` is an environment rather than something that makes one (a class, a function)."""
+    return hasattr(candidate, "step") and not isinstance(candidate, type)
+
+
 def check_env(env: Any, index: int = 0) -> None:
     """Complain about an object that is not a Gymnasium environment.
 
