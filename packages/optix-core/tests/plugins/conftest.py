@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint, distributions
 from types import SimpleNamespace
 
 import pytest
+
 from optix_core.plugin import ENTRY_POINT_GROUP, AgentSpec, hookimpl
 from optix_core.plugins.protocol import AgentRequest
 from optix_core.plugins.registry import Registry

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from optix_core.errors import HyperparamError, OptixError
 from optix_core.hyperparams import (
     HyperparamTypeError,

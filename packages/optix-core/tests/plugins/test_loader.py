@@ -7,6 +7,7 @@ import sys
 import warnings
 
 import pytest
+
 from optix_core.plugins.records import CORE
 
 HEALTHY = """

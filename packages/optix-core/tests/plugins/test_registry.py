@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from optix_core.errors import (
     MissingDependencyError,
     PluginBlocked,
@@ -180,8 +181,10 @@ def test_the_warning_says_how_to_disable(kit) -> None:
     with pytest.warns(PluginLoadWarning) as caught:
         kit.registry(kit.FakePoint("optix-a", ValueError("one"))).ensure()
     assert [str(w.message) for w in caught] == [
-        "plugin optix-a 0.1.0 did not load (import: ValueError: one); run: optix plugins doctor optix-a; "
-        "to disable it: OPTIX_DISABLE_PLUGINS=optix-a"
+        (
+            "plugin optix-a 0.1.0 did not load (import: ValueError: one); run: optix plugins doctor optix-a; "
+            "to disable it: OPTIX_DISABLE_PLUGINS=optix-a"
+        )
     ]
 
 

@@ -7,10 +7,11 @@ import json
 import pickle
 from dataclasses import FrozenInstanceError
 
-import optix_core.plugin
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import optix_core.plugin
 from optix_core.factory import make_agent
 from optix_core.loop_callback import LoopCallback
 from optix_core.plugin import (

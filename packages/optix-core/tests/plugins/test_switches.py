@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from optix_core.errors import ConfigError, PluginBlocked, PluginBroken, PluginNotFound
 from optix_core.plugins.failures import PluginSwitchWarning
 from optix_core.plugins.records import CORE

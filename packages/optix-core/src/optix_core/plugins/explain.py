@@ -328,7 +328,7 @@ def _not_loaded(search: Search, record: Record) -> AgentResolutionError:
     if record.state == "disabled":
         return AgentPluginBlocked(f"{head} It is installed but {record.error}.", steps=tuple(search.steps))
     error = AgentPluginBroken(
-        f"{head} It is installed but failed: {record.error}. Run: optix plugins doctor {record.name}",
+        f"{head} It is installed but failed: {_sentence(record.error)} Run: optix plugins doctor {record.name}",
         steps=tuple(search.steps),
     )
     error.__cause__ = record.exception
@@ -363,6 +363,11 @@ def _available(search: Search, agents: Agents | None = None) -> str:
 
 def _folded(agent: Component[AgentSpec]) -> set[str]:
     return {name.casefold() for name in agent.spec.names}
+
+
+def _sentence(text: str | None) -> str:
+    """A reason with the full stop that it may lack."""
+    return text if text and text.endswith(("?", ".", "!")) else f"{text}."
 
 
 def _kinds(kinds: Iterable[str]) -> str:

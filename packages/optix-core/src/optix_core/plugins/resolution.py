@@ -104,8 +104,9 @@ class Search:
         if given is None:
             return
         plugin, framework = canonical(given), framework_name(given)
-        of_plugin = tuple(agent for agent in self.all if agent.record.name == plugin)
-        if of_plugin or plugin in {record.name for record in self.registry.records}:
+        # a package that calls itself like a framework must not take over "torch:PPO"
+        is_framework = any(a.spec.framework == framework and a.record.first_party for a in self.all)
+        if plugin in {record.name for record in self.registry.records} and not is_framework:
             self._keep(f"plugin {plugin}", lambda a: a.record.name == plugin, explain.qualifier)
         else:
             self._keep(f"framework {framework}", lambda a: a.spec.framework == framework, explain.qualifier)
