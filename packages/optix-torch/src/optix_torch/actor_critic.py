@@ -70,8 +70,9 @@ class ActorCritic:
         actor_shape, critic_shape = _actor_shape(actor, head, n_actions), standard_mlp(critic)
         ours = [p for p in (actor_shape[1] if actor_shape else actor.parameters()) if p.requires_grad]
         theirs = [p for p in (critic_shape[1] if critic_shape else critic.parameters()) if p.requires_grad]
-        _require_optimized([*ours, *theirs], optimizer)
-        self.flat = FlatParameters([*ours, *theirs])
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        self.flat = FlatParameters([*ours, *theirs], held)
+        _require_optimized(self.flat, held)
         joined = self.flat.join(optimizer)
         self._mirror: NDArray[Any] | None = None
         self.policy = self._make_policy(actor_shape, head, n_actions)
@@ -196,13 +197,13 @@ def _actor_shape(
     return PolicySpec(shape[0], head, width), parameters
 
 
-def _require_optimized(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    missing = sum(id(p) not in held for p in parameters)
+def _require_optimized(flat: FlatParameters, held: Sequence[Tensor]) -> None:
+    found = {id(p) for p in held}
+    missing = 0 if id(flat.vector) in found else sum(id(p) not in found for p in flat.parameters)
     if missing:
         raise ConfigError(
-            f"the optimizer lacks {missing} of {len(parameters)} trainable parameters of actor and critic; give it "
-            "both: torch.optim.Adam([*actor.parameters(), *critic.parameters()])"
+            f"the optimizer lacks {missing} of {len(flat.parameters)} trainable parameters of actor and critic; give "
+            "it both: torch.optim.Adam([*actor.parameters(), *critic.parameters()])"
         )
 
 

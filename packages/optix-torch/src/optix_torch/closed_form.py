@@ -58,6 +58,7 @@ class ClosedFormEngine:
             return heads.categorical_log_probs(outputs)[np.arange(len(actions)), actions]
         return heads.gaussian_log_probs(*self._mean_and_log_std(outputs)[:2], actions)
 
+    @np.errstate(over="ignore", invalid="ignore")  # the guard sees what is not finite
     def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:
         """``n_epochs`` passes of clipped-surrogate gradient steps over ``batch``."""
         report = UpdateReport()
@@ -79,8 +80,7 @@ class ClosedFormEngine:
                     epoch_obs[part], epoch_actions[part], old_log_probs, advantages, hp
                 )
                 value = self._value(epoch_obs[part], targets, old_values, hp)
-                with np.errstate(over="ignore", invalid="ignore"):  # the guard sees it
-                    grad_norm = math.sqrt(np.dot(self._gradients, self._gradients))
+                grad_norm = math.sqrt(np.dot(self._gradients, self._gradients))
                 if guard.allows(grad_norm):
                     adam.step(min(1.0, hp["max_grad_norm"] / (grad_norm + 1e-6)))
                     report.grad_norm.append(grad_norm)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from optix_core.errors import ConfigError
 
@@ -21,6 +21,8 @@ class FlatParameters:
 
     Args:
         parameters: In the order in which they lie in the vector; a parameter that repeats counts once.
+        held: What an optimizer steps. If that is one vector of which the parameters are views already, in this order
+            (they belong to another agent then), that vector is used.
 
     Attributes:
         vector: ``[P]``; its ``.grad`` is the gradient vector.
@@ -30,7 +32,7 @@ class FlatParameters:
         ConfigError: They differ in type or device, or are neither float32 nor float64.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], held: Sequence[Tensor] = ()) -> None:
         self.parameters = list({id(p): p for p in parameters}.values())
         kinds = {(p.dtype, p.device) for p in self.parameters}
         if len(kinds) != 1 or next(iter(kinds))[0] not in {torch.float32, torch.float64}:
@@ -38,6 +40,9 @@ class FlatParameters:
                 "actor and critic need trainable parameters of one type, float32 or float64, on one device; "
                 f"found {', '.join(sorted(f'{dtype} on {device}' for dtype, device in kinds)) or 'none'}"
             )
+        if len(held) == 1 and _are_views(self.parameters, held[0]) and held[0].grad is not None:
+            self.vector, self.grad = held[0], held[0].grad
+            return
         with torch.no_grad():
             self.vector = nn.Parameter(torch.cat([p.reshape(-1) for p in self.parameters]))
             self.grad = torch.zeros_like(self.vector)
@@ -74,9 +79,11 @@ class FlatParameters:
         learning rate) is changed.
 
         Returns:
-            Whether it was.
+            Whether it steps the vector now.
         """
         groups = optimizer.param_groups
+        if [id(p) for group in groups for p in group["params"]] == [id(self.vector)]:
+            return True
         if type(optimizer) is not torch.optim.Adam or len(groups) != 1 or optimizer.state:
             return False
         group = groups[0]
@@ -88,3 +95,13 @@ class FlatParameters:
         group["params"] = [self.vector]
         group["fused"], group["foreach"] = True, False
         return True
+
+
+def _are_views(parameters: Sequence[nn.Parameter], vector: Tensor) -> bool:
+    """Whether the parameters are consecutive pieces of ``vector`` and nothing of it is left over."""
+    address = vector.data_ptr()
+    for p in parameters:
+        if p.data_ptr() != address:
+            return False
+        address += p.numel() * p.element_size()
+    return address == vector.data_ptr() + vector.numel() * vector.element_size()

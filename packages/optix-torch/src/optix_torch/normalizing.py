@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from optix_core.state import State, Stateful
 
 if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
@@ -31,17 +34,46 @@ class Normalizers:
 
     def rewards(self, raw: NDArray[np.float64], boundary: NDArray[np.bool_]) -> NDArray[np.float64]:
         """``[T, N]`` as targets are made of them; ``boundary`` tells where episodes end."""
-        return raw if self.reward is None else self.reward.scale(raw, boundary)
+        if self.reward is None:
+            return raw
+        if self.reward.n_envs != raw.shape[1]:  # the number of environments is known only now
+            _start_afresh(self.reward, raw.shape[1])
+        self.reward.update(raw, boundary)
+        return self.reward.normalize(raw)
 
     def after_window(self, raw: NDArray[Any]) -> None:
         """Take the window's observations ``[B, *obs]`` into the statistics."""
         if self.observation is not None:
             self.observation.update(raw)
 
+    def reward_part(self) -> Stateful | None:
+        """What belongs to the state of training."""
+        return None if self.reward is None else _RewardState(self.reward)
+
     def set_gamma(self, gamma: float) -> None:
         """The discount of the returns whose spread scales rewards."""
         if self.reward is not None:
             self.reward.gamma = gamma
+
+
+class _RewardState:
+    """The state of a reward normaliser, which may come from another number of environments."""
+
+    def __init__(self, reward: RewardNormalizer) -> None:
+        self._reward = reward
+
+    def state_dict(self) -> State:
+        return self._reward.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        _start_afresh(self._reward, len(state["returns"]))
+        self._reward.load_state_dict(state)
+
+
+def _start_afresh(reward: RewardNormalizer, n_envs: int) -> None:
+    """Running returns for so many environments; the statistics stay."""
+    reward.n_envs = n_envs
+    reward.reset()
 
 
 def make_normalizers(

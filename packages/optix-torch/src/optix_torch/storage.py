@@ -102,7 +102,7 @@ def write_tensors(path: str, arrays: Mapping[str, NDArray[Any]], *, kind: str) -
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise NonFiniteState(f"{name} holds NaN or infinity, so the weights were not written to {path}")
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     Path(path).write_bytes(safetensors.numpy.save(contiguous, metadata={"optix": kind}))
 
 

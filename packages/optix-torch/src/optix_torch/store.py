@@ -40,7 +40,7 @@ class Store:
         self._kind, self._networks = kind, networks
         self._parts: dict[str, Stateful | None] = {
             _STATISTICS: normalizers.observation,
-            "reward_normalizer": normalizers.reward,
+            "reward_normalizer": normalizers.reward_part(),
             "streams": streams,
         }
 
@@ -53,9 +53,12 @@ class Store:
         self._load_weights(storage.read_tensors(path, kind=self._kind))
 
     def average_weights(self, paths: Sequence[str]) -> None:
-        """Take over the element-wise mean of several files."""
+        """Take over the element-wise mean of several files; observation statistics are those of the most samples."""
+        saved = [storage.read_tensors(path, kind=self._kind) for path in paths]
+        mean = storage.mean_of(saved, owner=self._kind)
+        most = max(saved, key=lambda arrays: int(arrays.get(f"{_STATISTICS}/n", np.zeros(())).item()))
         self._load_weights(
-            storage.mean_of([storage.read_tensors(p, kind=self._kind) for p in paths], owner=self._kind)
+            mean | {name: array for name, array in most.items() if name.startswith(_STATISTICS)}
         )
 
     def state_dict(self, agent: BaseAgent) -> State:

@@ -22,7 +22,7 @@ FORMAT = 1
 class Normalizes(Protocol):
     """Maps raw observations ``[N, *obs]`` to what the network was trained on, without changing any statistics."""
 
-    def normalize(self, x: NDArray[Any]) -> NDArray[Any]:
+    def normalize(self, x: NDArray[Any], /) -> NDArray[Any]:
         """``[N, *obs]`` to ``[N, *obs]``."""
         ...
 
