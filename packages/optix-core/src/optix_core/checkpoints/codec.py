@@ -49,6 +49,9 @@ ARRAY_DTYPES = frozenset(
     )
 )
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MAX_INT_BITS = 14_000
+"""Python reads decimal integers of at most 4300 digits."""
+
 _COMPLEX = {"complex64": "float32", "complex128": "float64"}
 _SPECIAL_FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -187,8 +190,8 @@ def _encode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
     if value is None or type(value) in {bool, str}:
         return value
     if type(value) is int:
-        if value.bit_length() > 14_000:  # Python reads at most 4300 digits
-            raise _unsavable(path, f"is an integer of {value.bit_length()} bits; at most 14000 can be stored")
+        if value.bit_length() > MAX_INT_BITS:
+            raise _unsavable(path, f"is an integer of {value.bit_length()} bits; at most {MAX_INT_BITS} can be stored")
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": str(value)}
@@ -248,7 +251,8 @@ def _plain(value: Any, depth: int) -> Any:
     for kind in (int, float, str):  # enums and other subclasses reduce to their base
         if isinstance(value, kind):
             reduced = kind(value)
-            return repr(reduced) if kind is int and abs(int(reduced)).bit_length() > 14_000 else reduced
+            # Python writes integers of more than 4300 digits in no base but powers of two.
+            return hex(reduced) if isinstance(reduced, int) and reduced.bit_length() > MAX_INT_BITS else reduced
     return repr(value)[:1000]
 
 
@@ -283,7 +287,7 @@ def _decode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
 
 
 def _decode_tag(tag: str, content: Any, path: str, arrays: Arrays) -> Any:
-    if tag == "$float" and content in _SPECIAL_FLOATS:
+    if tag == "$float" and isinstance(content, str) and content in _SPECIAL_FLOATS:
         return _SPECIAL_FLOATS[content]
     if tag == "$scalar" and isinstance(content, list) and len(cast("list[Any]", content)) == 2:
         name, number = cast("list[Any]", content)
@@ -292,7 +296,7 @@ def _decode_tag(tag: str, content: Any, path: str, arrays: Arrays) -> Any:
                 return np.dtype(str(name)).type(_decode(number, path, {}, 0))
             except (TypeError, ValueError, OverflowError) as error:
                 raise CodecProblem(f"{path} is no {name}: {error}") from None
-    if tag in {"$array", "$array_f", "$complex"}:
+    if tag in {"$array", "$array_f", "$complex"} and isinstance(content, str):
         if content not in arrays:
             raise CodecProblem(f"{path} refers to the array {content!r}, which is missing or used twice")
         array = arrays.pop(content)

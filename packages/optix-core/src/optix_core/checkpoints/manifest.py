@@ -127,6 +127,8 @@ class Manifest:
             document = parse_object(data)
         except JsonProblem as error:
             raise CorruptCheckpoint(f"{where} is broken: {error}.") from None
+        if canonical(document) != data:  # some other spelling of the same, such as one more digit of a float
+            raise CorruptCheckpoint(f"{where} was changed: it is not in canonical form.")
         if document.get("format") != FORMAT:
             raise CorruptCheckpoint(
                 f"{where} is no manifest of a checkpoint: format is {document.get('format')!r}."
