@@ -54,7 +54,7 @@ def test_lookups_of_every_kind(kit) -> None:
     assert [c.spec.name for c in registry.tuners()] == ["spsa", "fixed"]
     assert len(registry.components()) == 7
     assert registry.components("topology-mutators") == registry.components("mutator") == ()
-    with pytest.raises(PluginError, match="no kind of component called 'tunner'. Did you mean 'tuner'"):
+    with pytest.raises(PluginError, match=r"no kind of component called 'tunner'. Did you mean 'tuner'"):
         registry.components("tunner")
 
 
@@ -97,7 +97,7 @@ def test_what_is_not_found_is_explained(kit) -> None:
         "Available: optix-core:fixed, optix-core:spsa\n"
         "note: plugin optix-bad 0.1.0 did not load (import: ValueError: broken)"
     )
-    with pytest.raises(PluginBroken, match="plugin optix-bad 0.1.0 is installed but failed") as caught:
+    with pytest.raises(PluginBroken, match=r"plugin optix-bad 0.1.0 is installed but failed") as caught:
         registry.tuner("optix-bad:spsa")
     assert isinstance(caught.value.__cause__, ValueError)
     with pytest.raises(PluginBlocked, match="is installed but disabled by --no-plugin"):
@@ -134,11 +134,11 @@ def test_create_builds_with_checked_options(workshop) -> None:
     )
     with pytest.raises(HyperparamError, match="step is -1, but it must be a float in \\[0, inf\\)"):
         registry.create("tuner", "strict", step=-1)
-    with pytest.raises(PluginBroken, match="importing '.*impl:Absent' failed: AttributeError") as lost:
+    with pytest.raises(PluginBroken, match=r"importing '.*impl:Absent' failed: AttributeError") as lost:
         registry.create("tuner", "lost")
     assert isinstance(lost.value.__cause__, AttributeError)
     with pytest.raises(
-        PluginBroken, match="is registered by optix-x 0.1.0, but importing .*ModuleNotFoundError"
+        PluginBroken, match=r"is registered by optix-x 0.1.0, but importing .*ModuleNotFoundError"
     ):
         registry.create("tuner", "gone")
     with pytest.raises(PluginBroken, match="is int, which cannot be called"):
@@ -196,7 +196,7 @@ def test_registering_by_hand(kit) -> None:
     registry.register_plugin(kit.plugin(kit.agent("Other")))  # a notebook's cell, run again
     assert [c.spec.name for c in registry.agents()] == ["Other"]
     with pytest.raises(
-        PluginBroken, match="'bad' was not registered .register: optix_agents.. returned None"
+        PluginBroken, match=r"'bad' was not registered .register: optix_agents.. returned None"
     ):
         registry.register_plugin(_returning_none(), name="bad")
     assert registry.record("bad") is None
