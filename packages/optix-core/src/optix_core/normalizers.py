@@ -63,7 +63,9 @@ class RunningMeanStd:
             raise ValueError(
                 f"samples of shape {self.shape} expected, with any leading axes; got {array.shape}"
             )
-        samples = array.reshape(-1, *self.shape) if array.size else np.empty((0, *self.shape))
+        if array.size == 0:
+            return
+        samples = array.reshape(-1, *self.shape)
         finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
         if not finite.all():
             self.rejected += int((~finite).sum())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from optix_core.rl.batching import make_minibatches, minibatch_indices, standardize
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from optix_core.rl.returns import (
     compute_gae,
     discounted_returns,
@@ -222,7 +223,7 @@ def test_shapes_and_ranges_are_checked():
         generalized_advantage_estimation(
             *(a[:, 0] for a in (one, one, one, no, no)), gamma=0.9, gae_lambda=0.9
         )
-    with pytest.raises(ValueError, match="gamma is 1.5"):
+    with pytest.raises(ValueError, match=r"gamma is 1.5"):
         generalized_advantage_estimation(one, one, one, no, no, gamma=1.5, gae_lambda=0.9)
     with pytest.raises(ValueError, match="gae_lambda is nan"):
         generalized_advantage_estimation(one, one, one, no, no, gamma=0.9, gae_lambda=float("nan"))

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from optix_core.errors import SpaceError
 from optix_core.rl.spaces import BoxScaler, describe_space, flat_dim, require_kind, space_label
 

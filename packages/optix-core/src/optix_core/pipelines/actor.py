@@ -142,11 +142,9 @@ class Actor:
         index = tuple(np.argwhere((actions < space.low) | (actions > space.high))[0].tolist())
         component = index[1:]
         raise SpaceError(
-            f"{self._name} chose an action outside of {space.label} in environment {index[0]}: "
-            f"component {component} is "
-            f"{actions[index]}, allowed {space.low[component]} to {space.high[component]}. Agents "
-            f"with a bounded Box must map "
-            "their output to it (optix_core.rl.BoxScaler does).",
+            f"{self._name} chose an action outside of {space.label} in environment {index[0]}: component "
+            f"{component} is {actions[index]:.6g}, allowed {space.low[component]:.6g} to "
+            f"{space.high[component]:.6g}. Agents must map their output to the Box (optix_core.rl.BoxScaler does).",
             code="E-ACTION",
         )
 

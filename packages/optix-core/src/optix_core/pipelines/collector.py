@@ -238,14 +238,14 @@ class WindowCollector:
     def _cut(self, window: _Window, n: int, t: int) -> None:
         """Mark the step before ``t`` as truncated, if it is in this window and its episode went on."""
         last = window.observations[t, n].copy()
+        # First what is still to be told: until it is copied, its arrays are views of the window.
+        pending = window.pending
+        if pending is not None and not pending.terminated[n] and not pending.truncated[n]:
+            pending = window.pending = pending.copied()
+            pending.truncated[n], pending.next_observations[n] = True, last
         if t > 0 and not window.terminated[t - 1, n] and not window.truncated[t - 1, n]:
             window.truncated[t - 1, n] = True
             window.successors[t - 1, n] = last
-        pending = window.pending
-        if pending is not None and not pending.terminated[n] and not pending.truncated[n]:
-            pending = pending.copied()
-            pending.truncated[n], pending.next_observations[n] = True, last
-            window.pending = pending
 
     def _tell(self, observe: Any, window: _Window, t: int, *, lagging: bool, events: bool) -> None:
         following = window.observations[t + 1]

@@ -45,25 +45,31 @@ class Fault:
     detail: str
     error: Exception | None = None
 
-    def as_error(self, where: str) -> EnvironmentFault:
-        """The error to raise; ``where`` says when it happened. An original exception becomes its cause."""
+    def as_error(self, where: str, *, recoverable: bool = False) -> EnvironmentFault:
+        """The error to raise. An original exception becomes its cause.
+
+        Args:
+            where: When it happened.
+            recoverable: Whether the pipeline has the options that would have recovered from it.
+        """
         after = f" after action {shown(self.action)}" if self.method == "step" else ""
-        head = f"environment {self.env_index}, {self.method}, {where}{after}: {self.detail}."
+        text = f"environment {self.env_index}, {self.method}, {where}{after}: {self.detail}."
         if self.kind == "error":
-            fault = EnvironmentFault(
-                f"{head} The original traceback is above. Fix the environment, or pass "
-                f"on_env_error='restart' to drop the "
-                f"transition and rebuild the environment (at most {RESTARTS_ALLOWED} times per "
-                f"{RESTART_SPAN:,} steps).",
-                code="E-ENV-RAISED",
-            )
+            text += " The original traceback is above. Fix the environment"
+            if recoverable:
+                text += (
+                    ", or pass on_env_error='restart' to drop the transition and rebuild the environment "
+                    f"(at most {RESTARTS_ALLOWED} times per {RESTART_SPAN:,} steps)"
+                )
+            fault = EnvironmentFault(f"{text}.", code="E-ENV-RAISED")
             fault.__cause__ = self.error
             return fault
-        return EnvironmentFault(
-            f"{head} Fix the environment, or pass on_nonfinite='truncate' to drop such transitions and cut the episode "
-            "before them.",
-            code="E-ENV-NONFINITE",
-        )
+        text += " Fix the environment"
+        if recoverable:
+            text += (
+                ", or pass on_nonfinite='truncate' to drop such transitions and cut the episode before them"
+            )
+        return EnvironmentFault(f"{text}.", code="E-ENV-NONFINITE")
 
 
 def shown(value: Any, limit: int = 8) -> str:
@@ -131,9 +137,9 @@ class FaultPolicy:
         steps = self.steps
         if fault.kind == "error":
             if self.on_env_error == "raise":
-                raise fault.as_error(where)
+                raise fault.as_error(where, recoverable=True)
             if len(self._restarts) == RESTARTS_ALLOWED and steps - self._restarts[0] < RESTART_SPAN:
-                error = fault.as_error(where)
+                error = fault.as_error(where, recoverable=True)
                 error.add_note(
                     f"restarted {RESTARTS_ALLOWED} times within {RESTART_SPAN:,} steps already; giving up"
                 )
@@ -142,10 +148,10 @@ class FaultPolicy:
             self.counts["env_errors"] += 1
             return
         if self.on_nonfinite == "raise":
-            raise fault.as_error(where)
+            raise fault.as_error(where, recoverable=True)
         allowed = max(NONFINITE_IN_A_ROW, int(NONFINITE_SHARE * steps))
         if in_a_row > NONFINITE_IN_A_ROW or self.counts["nonfinite"] >= allowed:
-            error = fault.as_error(where)
+            error = fault.as_error(where, recoverable=True)
             error.add_note(
                 f"dropped {self.counts['nonfinite']} such transitions in {steps:,} steps, "
                 f"{in_a_row - 1} of them in a row; giving up"

@@ -308,7 +308,7 @@ class ListStepper:
         fresh = factory()
         self.envs[index].close()
         self._install(index, fresh)
-        self._seed_action_space(index, self.episode_index[index])
+        self._seed_action_space(index, self.episode_index[index] + 1)
 
     def _install(self, index: int, env: Env) -> None:
         self.envs[index], self._steps[index] = env, env.step

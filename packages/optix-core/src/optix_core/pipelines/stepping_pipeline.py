@@ -96,7 +96,6 @@ class SteppingPipeline(BasePipeline):
         if self._loaded:
             self._loaded = False
             return
-        self._limit = None
         self._policy.clear()
         self._collector = self._make_collector()
 
@@ -129,7 +128,7 @@ class SteppingPipeline(BasePipeline):
         """Close the environments. Safe to call twice."""
         if self._stepper is not None:
             self._stepper.close()
-        self._collector = None
+        self._collector = self._limit = None
         self._loaded = False
 
     def state_dict(self) -> State:
