@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from optix_core.base_agent import BaseAgent
     from optix_core.base_pipeline import BasePipeline
+    from optix_core.loop.backoff_scheduler import BackoffScheduler
+    from optix_core.loop.loop_controller import LoopController
     from optix_core.loop.result import RunResult
     from optix_core.loop_callback import LoopCallback
     from optix_core.types import LoopState, PolicySnapshot
@@ -112,14 +114,19 @@ class Optimizer:
         return self._inner.state
 
     @property
-    def scheduler(self) -> Any:
-        """The state machine's holder, a :class:`~optix_core.loop.backoff_scheduler.BackoffScheduler`."""
+    def scheduler(self) -> BackoffScheduler:
+        """The holder of the state machine."""
         return self._inner.scheduler
 
     @property
     def best_snapshot(self) -> PolicySnapshot | None:
         """The best stored policy, None before there is one."""
         return self._inner.best_snapshot
+
+    @property
+    def controller(self) -> LoopController | None:
+        """The loop itself; None before :meth:`run`."""
+        return self._inner.controller
 
     @property
     def run_dir(self) -> Path | None:

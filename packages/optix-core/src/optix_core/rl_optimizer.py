@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from optix_core.errors import ConfigError, ResumeError
+from optix_core.errors import ConfigError
 from optix_core.types import LoopState
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class RLOptimizer:
         loop_options: Thresholds of the state machine and options of the controller; see
             :class:`~optix_core.loop.config.LoopConfig` and :class:`~optix_core.loop.loop_controller.LoopController`.
         run_dir: Exactly this directory instead of a new one below ``checkpoint_dir``.
-        resume: Continue the run in ``run_dir`` from its newest valid checkpoint.
+        resume: Continue the run in ``run_dir`` from its newest valid checkpoint, or from the beginning if it was
+            killed before there was one.
         run_config: What to record in the run's ``run.json`` besides what is known here.
         seed: Root seed to record and to seed the tuner with.
 
@@ -213,6 +214,11 @@ class RLOptimizer:
         return None if self._controller is None else self._controller.best_snapshot
 
     @property
+    def controller(self) -> LoopController | None:
+        """The loop itself; None before :meth:`run`."""
+        return self._controller
+
+    @property
     def run_dir(self) -> Path | None:
         """Where the run lies; None before :meth:`run` if no ``run_dir`` was given."""
         return self._run_dir
@@ -275,10 +281,12 @@ class RLOptimizer:
         if self._resume:
             latest = registry.latest_training_state()
             if latest is None:
-                raise ResumeError(f"{directory.path} has no checkpoint to continue from; start the run anew")
-            registry.restore(self._agent, latest)
-            registry.continue_from(latest)
-            controller.resume_from(latest.components)
+                # Killed before its first checkpoint: from the beginning is exactly where it was.
+                directory.log().truncate_after(0)
+            else:
+                registry.restore(self._agent, latest)
+                registry.continue_from(latest)
+                controller.resume_from(latest.components)
         return controller
 
     def _open_run(self) -> RunDirectory:

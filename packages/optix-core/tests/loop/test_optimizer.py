@@ -10,7 +10,7 @@ import pytest
 from optix_core import Optimizer, RLOptimizer
 from optix_core.base_evaluator import BaseEvaluator
 from optix_core.checkpoints.registry import CheckpointRegistry
-from optix_core.errors import ConfigError, IncompatibleCheckpoint, OptixError, ResumeError
+from optix_core.errors import ConfigError, IncompatibleCheckpoint, OptixError
 from optix_core.loop.stop_reason import StopReason
 from optix_core.loop_callback import LoopCallback
 from optix_core.pipelines.batch import BatchPipeline
@@ -163,10 +163,11 @@ def test_resume_needs_a_run(tmp_path):
         quick(resume=True, run_dir=tmp_path / "none").run()
 
 
-def test_a_run_without_a_checkpoint_cannot_be_resumed(tmp_path):
-    RunDirectory.create(tmp_path, name="empty")
-    with pytest.raises(ResumeError, match="no checkpoint"):
-        quick(resume=True, run_dir=tmp_path / "empty").run()
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
+    DecisionLog(RunDirectory.create(tmp_path, name="cut").path / "events.jsonl").write("started")
+    assert quick(resume=True, run_dir=tmp_path / "cut", max_episodes=3).run().windows == 3
+    kinds = [event.kind for event in DecisionLog(tmp_path / "cut" / "events.jsonl").read()]
+    assert kinds.count("started") == 1
 
 
 def test_parts_must_be_given_once():

@@ -11,7 +11,7 @@ from optix_core.callbacks.progress import ProgressCallback, duration, number, sh
 from optix_core.cli.flags import OK
 from optix_core.config.build import build_optimizer_from_config
 from optix_core.config.schema import config_to_dict
-from optix_core.errors import CheckpointError, ConfigError
+from optix_core.errors import CheckpointError, ConfigError, OptixError
 from optix_core.loop_callback import LoopCallback
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def execute(config: TrainConfig, *, json: bool, resume: bool = False, allow_impo
             raise ConfigError(error.message, code=error.code) from error
         _say_where(optimizer)
         raise
-    except BaseException:
+    except BaseException as error:
+        _show_cause(error)
         _say_where(optimizer)
         raise
     if json:
@@ -178,7 +179,16 @@ def document(config: TrainConfig, optimizer: Optimizer, result: RunResult) -> di
 
 def _controller_of(optimizer: Optimizer) -> Any:
     """The loop behind ``optimizer``, which exists once it runs."""
-    return getattr(getattr(optimizer, "_inner", optimizer), "_controller", None)
+    return optimizer.controller
+
+
+def _show_cause(error: BaseException) -> None:
+    """The traceback of somebody else's exception behind one of ours: that is where the mistake is."""
+    cause = error.__cause__
+    if isinstance(error, OptixError) and cause is not None and not isinstance(cause, OptixError):
+        import traceback
+
+        LineWriter(sys.stderr, "plain").line("".join(traceback.format_exception(cause)).rstrip())
 
 
 def _say_where(optimizer: Optimizer) -> None:
