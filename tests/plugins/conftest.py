@@ -7,7 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def hello(core_only: Environment, tmp_path_factory: pytest.TempPathFactory) -> E
     return core_only.having(target)
 
 
-def write_plugin(
+def _write_plugin(
     site: Path,
     name: str,
     code: str,
@@ -149,3 +149,9 @@ def write_plugin(
     if value:
         (info / "entry_points.txt").write_text(f"[optix_core.plugins]\n{name} = {value}\n", encoding="utf-8")
     return site
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[..., Path]:
+    """Put a plugin into a folder as an installer would."""
+    return _write_plugin

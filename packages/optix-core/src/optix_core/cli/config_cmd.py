@@ -63,11 +63,18 @@ def _config(args: argparse.Namespace) -> TrainConfig:
 def _flat(config: TrainConfig) -> list[tuple[str, Any]]:
     """Every setting with the value in force, the options of the loop and the tuner with their defaults."""
     from optix_core.config.provenance import leaves
-    from optix_core.config.schema import VALIDATION, config_to_dict, optimizer_fields, tuner_fields
+    from optix_core.config.schema import (
+        VALIDATION,
+        config_to_dict,
+        optimizer_fields,
+        pipeline_fields,
+        tuner_fields,
+    )
 
     data = config_to_dict(config)
     data["optimizer"] = {**{k: f.default for k, f in optimizer_fields().items()}, **data["optimizer"]}
     data["validation"] = {**{k: f.default for k, f in VALIDATION.items()}, **data["validation"]}
+    data["pipeline"] = {**{k: f.default for k, f in pipeline_fields().items()}, **data["pipeline"]}
     tuner = data["tuner"]
     own = {k: f.default for k, f in (tuner_fields(tuner.get("name", "spsa")) or {}).items()} if tuner else {}
     data["tuner"] = {**own, **tuner}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 
 from optix_core.cli.flags import OK
 from optix_core.cli.settings import add_settings, open_run, split_words
@@ -28,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
 
         print_json({"run_dir": str(found.path), "story": [chapter.to_dict() for chapter in chapters]})
     elif chapters:
-        print("\n".join(as_text(chapters)))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(as_text(chapters, width or None)))
     else:
         print(f"{found.path} has no decisions yet")
     return OK

@@ -17,6 +17,16 @@ class Parser(argparse.ArgumentParser):
         kwargs |= {"allow_abbrev": False, "conflict_handler": "resolve"}
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
+        self._has_commands = False
+
+    def add_subparsers(self, **kwargs: Any) -> Any:
+        """As in argparse."""
+        self._has_commands = True
+        return super().add_subparsers(**kwargs)
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse ``argv``; options may stand between values, as in ``train ENV --seed 0 gamma=0.9``."""
+        return self.parse_args(argv) if self._has_commands else self.parse_intermixed_args(argv)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -96,7 +96,7 @@ def _run_verb(verb: Verb, rest: list[str], flags: argparse.Namespace) -> int:
     if verb.json:
         parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     module.add_arguments(parser)
-    return int(module.run(merge_flags(flags, parser.parse_args(rest))))
+    return int(module.run(merge_flags(flags, parser.read(rest))))
 
 
 def _plugin_command(name: str, rest: list[str]) -> int:
