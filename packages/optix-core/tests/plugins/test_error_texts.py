@@ -377,7 +377,7 @@ def test_word_for_word(kit, case) -> None:
 
 def test_a_broken_plugin_that_would_have_it_is_the_cause(kit) -> None:
     registry = world(kit, "torch broken")
-    with pytest.warns(PluginLoadWarning), pytest.raises(AgentResolutionError) as caught:
+    with pytest.warns(PluginLoadWarning), pytest.raises(PluginBroken) as caught:
         resolve(registry, kit.request("SAC", "box"))
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 

@@ -124,7 +124,7 @@ def test_wrong_options_are_refused_before_the_factory_is_imported(installed, kit
         call("PPO", kit.Env(), seed=-1)
     with pytest.raises(ConfigError, match="seed is True"):
         call("PPO", kit.Env(), seed=True)
-    with pytest.raises(ConfigError, match="seed is 1.5"):
+    with pytest.raises(ConfigError, match=r"seed is 1\.5"):
         call("PPO", kit.Env(), seed=1.5)
     with pytest.raises(ConfigError, match="device is 'GPU'"):
         call("PPO", kit.Env(), device="GPU")
@@ -289,7 +289,8 @@ def test_a_factory_that_cannot_be_imported_or_fails(installed, kit) -> None:
         make_agent("Gone", kit.Env())
     assert str(caught.value) == (
         f"[E-PLUGIN-BROKEN] optix-x:Gone is registered by optix-x 0.1.0, but importing "
-        f"'{package}.absent:build' failed: ModuleNotFoundError: No module named '{package}.absent'. Run: optix plugins doctor optix-x"
+        f"'{package}.absent:build' failed: ModuleNotFoundError: No module named '{package}.absent'. "
+        "Run: optix plugins doctor optix-x"
     )
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
     assert caught.value.candidates == ("optix-x:Gone",)

@@ -44,7 +44,7 @@ def no_backend(search: Search) -> AgentResolutionError:
     missing = [dist for dist in dists or _backends() if dist not in loaded]
     broken = [record.name for record in search.registry.records if record.broken]
     install = [dist for dist in missing if dist not in broken and not _installed(search, dist)]
-    error = AgentResolutionError(
+    error = _kind(search, missing)(
         message(
             f"no agent backend is installed. {where}"
             + (f" Install one, for example: {hints.install_command(install[0])}" if install else ""),
@@ -141,8 +141,9 @@ def unknown_name(search: Search, before: Agents) -> AgentResolutionError:
     if absent:
         lines.append(f"{name} is in: {', '.join(known_in)}. Install: {hints.install_command(absent[0])}")
     lines += notes(records, first=known_in)
-    error = AgentResolutionError(
+    error = _kind(search, known_in)(
         message(*lines),
+        code="E-UNKNOWN-AGENT",
         candidates=qualified_names(others),
         suggestions=close or tuple(absent),
         steps=tuple(search.steps),
@@ -335,11 +336,21 @@ def _not_loaded(search: Search, record: Record) -> AgentResolutionError:
     return error
 
 
+def _at_fault(search: Search, wanted: Sequence[str]) -> list[Record]:
+    """Broken plugins that would have had what was asked for."""
+    return [record for record in search.registry.records if record.broken and record.name in wanted]
+
+
+def _kind(search: Search, wanted: Sequence[str]) -> type[AgentResolutionError]:
+    """The class of error: a broken plugin is the reason, or there simply is nothing."""
+    return AgentPluginBroken if _at_fault(search, wanted) else AgentResolutionError
+
+
 def _caused(error: AgentResolutionError, search: Search, wanted: Sequence[str]) -> AgentResolutionError:
-    """``error``, with the fault of the one broken plugin that would have had what was asked for as its cause."""
-    broken = [record for record in search.registry.records if record.broken and record.name in wanted]
-    if len(broken) == 1:
-        error.__cause__ = broken[0].exception
+    """``error``, with the fault of the broken plugin that would have had what was asked for as its cause."""
+    faults = _at_fault(search, wanted)
+    if faults:
+        error.__cause__ = faults[0].exception
     return error
 
 

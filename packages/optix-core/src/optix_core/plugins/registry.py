@@ -24,7 +24,7 @@ from optix_core.plugins.catalogue import Catalogue
 from optix_core.plugins.failures import PluginLoadWarning, PluginSwitchWarning, reason
 from optix_core.plugins.hints import canonical
 from optix_core.plugins.loader import Found
-from optix_core.plugins.records import API_VERSION, CORE, Component, Record
+from optix_core.plugins.records import API_VERSION, Component, Record
 from optix_core.plugins.specs import AgentSpec, ComponentSpec
 from optix_core.plugins.switches import Switches
 
@@ -362,4 +362,4 @@ def _silent(line: str) -> None:
     del line
 
 
-__all__ = ["CORE", "Registry", "configure", "default_registry", "register_plugin", "use_registry"]
+__all__ = ["Registry", "configure", "default_registry", "register_plugin", "use_registry"]
