@@ -150,6 +150,7 @@ def test_trials_probes_and_tuning_tell_their_intervals(tmp_path: Path) -> None:
 
 def test_the_end_says_what_was_confirmed_and_how_optimistic_selection_was(tmp_path: Path) -> None:
     confirmed = {"mean": 499.1, "low": 497.6, "high": 500.0, "episodes": 50, "snapshot_id": "ckpt-7"}
+    confirmed["selected_score"] = 500
     told = tell(
         tmp_path,
         ("started", {"budget": {"max_steps": 100000, "max_windows": None}, "hyperparams": {"gamma": 0.99}}),
@@ -183,3 +184,12 @@ def test_a_run_is_explained_from_its_directory_as_text_and_as_data(tmp_path: Pat
         "1       3  6,144  resumed   continued from the newest checkpoint",
     ]
     assert json.loads(json.dumps([c.to_dict() for c in chapters]))[0]["step"] == 6144
+
+
+def test_long_reasons_wrap_under_themselves(tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path / "events.jsonl")
+    log.write("failed", window=1, step=2, error="word " * 30)
+    lines = as_text(story(log.read()), width=80)
+    assert len(lines) > 3
+    assert max(map(len, lines)) < 80
+    assert lines[2].startswith(" " * lines[1].index("word"))

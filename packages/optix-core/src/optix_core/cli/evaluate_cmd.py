@@ -46,19 +46,20 @@ def run(args: argparse.Namespace) -> int:
 
         print_json(result)
     else:
-        low, high = result["low"], result["high"]
-        interval = "" if low is None else f" [{low:.6g}, {high:.6g}]"
-        print(f"policy   {result['checkpoint']} of {result['run_dir']}")
-        print(
-            f"return   {result['mean']:.6g}{interval} over {result['episodes']} episodes (seed {result['seed']})"
-        )
-        print(
-            f"spread   min {result['min']:.6g}, median {result['median']:.6g}, max {result['max']:.6g}, sd {result['sd']:.4g}"
-        )
-        print(
-            f"length   {result['mean_length']:.6g} steps; {result['terminated']} terminated, {result['truncated']} cut by a limit"
-        )
+        print("\n".join(_lines(result)))
     return OK
+
+
+def _lines(r: dict[str, Any]) -> list[str]:
+    interval = "" if r["low"] is None else f" [{r['low']:.6g}, {r['high']:.6g}]"
+    spread = ", ".join(f"{name} {r[name]:.6g}" for name in ("min", "median", "max", "sd"))
+    ends = f"{r['terminated']} terminated, {r['truncated']} cut by a limit"
+    return [
+        f"policy   {r['checkpoint']} of {r['run_dir']}",
+        f"return   {r['mean']:.6g}{interval} over {r['episodes']} episodes (seed {r['seed']})",
+        f"spread   {spread}",
+        f"length   {r['mean_length']:.6g} steps; {ends}",
+    ]
 
 
 def evaluate(name: str, args: argparse.Namespace) -> dict[str, Any]:

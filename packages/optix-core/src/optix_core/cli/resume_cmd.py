@@ -12,6 +12,7 @@ from optix_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from optix_core.config.schema import TrainConfig
+    from optix_core.runs.decision_log import LogEvent
     from optix_core.runs.run_directory import RunDirectory
 
 LIMITS = ("max_steps", "max_episodes", "max_seconds", "target_score")
@@ -35,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("which run? optix resume RUN, where RUN is its directory, or last")
     found = open_run(name)
     config = with_limits(recorded_config(found), overrides)
-    reason = finished_because(found)
-    if reason is not None and not overrides:
-        return _nothing_to_do(found, reason, json=args.json)
+    end = finish_of(found)
+    if end is not None and not overrides:
+        return _nothing_to_do(found, end, json=args.json)
     from optix_core.cli.running import execute
 
     config = dataclasses.replace(config, run_dir=str(found.path))
@@ -66,21 +67,22 @@ def with_limits(config: TrainConfig, overrides: list[str]) -> TrainConfig:
     return TrainConfig.from_dict({**config_to_dict(config), **changes}, dict.fromkeys(changes, CLI))
 
 
-def finished_because(found: RunDirectory) -> str | None:
-    """The sentence with which the run ended by itself; None if it was interrupted or failed."""
+def finish_of(found: RunDirectory) -> LogEvent | None:
+    """The event with which the run ended by itself; None if it was interrupted or failed since."""
     last = None
     for event in found.log().read():
         if event.kind in {"finished", "interrupted", "failed", "resumed", "started"}:
             last = event
-    return str(last.numbers.get("message")) if last is not None and last.kind == "finished" else None
+    return last if last is not None and last.kind == "finished" else None
 
 
-def _nothing_to_do(found: RunDirectory, reason: str, *, json: bool) -> int:
+def _nothing_to_do(found: RunDirectory, end: LogEvent, *, json: bool) -> int:
     if json:
         from optix_core.cli.output import print_json
 
-        print_json({"run_dir": str(found.path), "resumed": False, "message": reason})
+        same = {"run_dir": str(found.path), "resumed": False, "stop_reason": end.numbers.get("reason")}
+        print_json({**same, **end.numbers, "steps": end.step, "windows": end.window})
     else:
-        print(f"nothing to do: this run has finished ({reason})")
+        print(f"nothing to do: this run has finished ({end.numbers.get('message')})")
         print(f"to train longer, give it a new limit: optix resume {found.path} max_steps=...")
     return OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from optix_core.callbacks.line_writer import LineWriter
@@ -75,7 +76,7 @@ def execute(config: TrainConfig, *, json: bool, resume: bool = False, allow_impo
     if json:
         from optix_core.cli.output import print_json
 
-        print_json(document(config, optimizer, result))
+        print_json(document(config, optimizer, result, resumed=resume))
     else:
         writer = LineWriter(None, "plain")
         for line in summary(result):
@@ -140,10 +141,12 @@ def summary(result: RunResult) -> list[str]:
     return lines
 
 
-def document(config: TrainConfig, optimizer: Optimizer, result: RunResult) -> dict[str, Any]:
+def document(
+    config: TrainConfig, optimizer: Optimizer, result: RunResult, *, resumed: bool
+) -> dict[str, Any]:
     """The result as plain data."""
-    confirmed = result.confirmation
     return {
+        "resumed": resumed,
         "run_dir": result.run_dir,
         "env": config.env,
         "agent": getattr(optimizer.agent, "optix_spec_info", None),
@@ -153,16 +156,7 @@ def document(config: TrainConfig, optimizer: Optimizer, result: RunResult) -> di
         "message": result.message,
         "state": result.state.name,
         "best_score": result.best_score,
-        "confirmation": None
-        if confirmed is None
-        else {
-            "mean": confirmed.mean,
-            "low": confirmed.low,
-            "high": confirmed.high,
-            "episodes": confirmed.episodes,
-            "snapshot": confirmed.snapshot_id,
-            "selected_score": confirmed.selected_score,
-        },
+        "confirmation": None if result.confirmation is None else asdict(result.confirmation),
         "snapshot": result.snapshot_id,
         "steps": result.steps,
         "validation_steps": result.validation_steps,
@@ -197,7 +191,8 @@ def _say_where(optimizer: Optimizer) -> None:
     if run is not None and run.exists():
         quoted = shlex.quote(str(run))
         LineWriter(sys.stderr, "plain").line(
-            f"optix: the run so far lies in {run}; explained by: optix explain {quoted}; continued by: optix resume {quoted}"
+            f"optix: the run so far lies in {run}; "
+            f"explained by: optix explain {quoted}; continued by: optix resume {quoted}"
         )
 
 

@@ -143,6 +143,7 @@ def build_optimizer_from_config(
             validation_episodes=config.validation.get("episodes", 10),
             seed=config.seed,
             async_envs=config.async_envs,
+            pipeline_options=dict(config.pipeline),
             optimizer=build_tuner_from_config(config),
             max_steps=config.max_steps,
             max_seconds=config.max_seconds,

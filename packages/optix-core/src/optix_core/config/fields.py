@@ -32,6 +32,7 @@ class Field:
         default: Used where nothing is given.
         low: Smallest number, None if there is no limit.
         open: ``low`` itself is not allowed.
+        choices: The texts that are allowed, if not all are.
         help: One line.
     """
 
@@ -39,11 +40,14 @@ class Field:
     default: Any = None
     low: float | None = None
     open: bool = False
+    choices: tuple[str, ...] = ()
     help: str = ""
 
     @property
     def expected(self) -> str:
         """What it may be, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
         words = " or ".join(_WORDS[kind] for kind in self.kinds)
         if self.low is None:
             return words
@@ -64,6 +68,8 @@ class Field:
                     and self.low is not None
                     and not (result > self.low if self.open else result >= self.low)
                 ):
+                    break
+                if self.choices and isinstance(result, str) and result not in self.choices:
                     break
                 return result
         hint = ""

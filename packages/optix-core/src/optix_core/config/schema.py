@@ -31,6 +31,7 @@ TOP: dict[str, Field] = {
     "target_score": Field(kinds=("float", "none"), help="stop when the score holds this value"),
     "run_dir": Field(kinds=("str", "none"), help="directory of this run; none: a new one"),
     "agent": Field(kinds=("table",), default={}, help="hyperparameters and options of the agent"),
+    "pipeline": Field(kinds=("table",), default={}, help="what to do about faults of the environment"),
     "optimizer": Field(
         kinds=("table",), default={}, help="options of RLOptimizer, for example delta or probe_windows"
     ),
@@ -65,6 +66,7 @@ class TrainConfig:
         target_score: Stop when the score holds this value.
         run_dir: Directory of this run; None: a new one.
         agent: Hyperparameters and options of the agent.
+        pipeline: Options of the training pipeline.
         optimizer: Options of :class:`~optix_core.rl_optimizer.RLOptimizer`.
         tuner: ``name`` and options of the tuner.
         validation: ``episodes`` per validation.
@@ -87,6 +89,7 @@ class TrainConfig:
     target_score: float | None = None
     run_dir: str | None = None
     agent: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    pipeline: Mapping[str, Any] = field(default_factory=dict[str, Any])
     optimizer: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tuner: Mapping[str, Any] = field(default_factory=dict[str, Any])
     validation: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -112,9 +115,13 @@ class TrainConfig:
                 'no environment is given. Name one: optix train CartPole-v1, or env = "CartPole-v1" in the file'
             )
         values = {name: TOP[name].checked(name, value, origins) for name, value in data.items()}
-        for section, known in (("optimizer", optimizer_fields()), ("validation", VALIDATION)):
-            if section in values:
-                values[section] = _table(values[section], known, section, origins)
+        for section, known in (
+            ("optimizer", optimizer_fields),
+            ("pipeline", pipeline_fields),
+            ("validation", lambda: VALIDATION),
+        ):
+            if values.get(section):
+                values[section] = _table(values[section], known(), section, origins)
         if "tuner" in values:
             values["tuner"] = _tuner(values["tuner"], origins)
         for section in ("agent", "env_kwargs"):
@@ -144,6 +151,20 @@ def optimizer_fields() -> dict[str, Field]:
     return {name: spec for name, spec in found.items() if name not in TOP and name not in _NOT_IN_FILES}
 
 
+def pipeline_fields() -> dict[str, Field]:
+    """What ``[pipeline]`` may hold."""
+    from typing import get_args
+
+    from optix_core.pipelines.faults import OnEnvError, OnNonFinite
+
+    return {
+        "on_env_error": Field(kinds=("str",), default="raise", choices=get_args(OnEnvError)),
+        "on_nonfinite": Field(kinds=("str",), default="raise", choices=get_args(OnNonFinite)),
+        "fresh_env_per_episode": Field(kinds=("bool",), default=False),
+        "strict": Field(kinds=("bool",), default=False),
+    }
+
+
 def tuner_fields(name: str) -> dict[str, Field] | None:
     """Options of a tuner of core, None for those of plugins, which check their own."""
     if name == "fixed":
@@ -153,7 +174,7 @@ def tuner_fields(name: str) -> dict[str, Field] | None:
     from optix_core.tuners.spsa import SPSAOptimizer
 
     found = scalar_parameters(SPSAOptimizer.__init__)
-    return {**found, "mode": Field(kinds=("str",), default="branched")}
+    return {**found, "mode": Field(kinds=("str",), default="branched", choices=("branched", "two_probe"))}
 
 
 def _table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from optix_core.runs.decision_log import LogEvent
 from optix_core.runs.sentences import RULES, TELLERS, count, drop, new_best
+
+_NARROWEST = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +68,23 @@ def story(events: Iterable[LogEvent]) -> list[Chapter]:
     return chapters
 
 
-def as_text(chapters: Iterable[Chapter]) -> list[str]:
-    """The story as lines: number, window, step, decision and reason."""
+def as_text(chapters: Iterable[Chapter], width: int | None = None) -> list[str]:
+    """The story as lines: number, window, step, decision and reason.
+
+    Args:
+        chapters: What to tell.
+        width: Columns to wrap reasons in; None: one line each, however long.
+    """
     rows = [(str(i), str(c.window), f"{c.step:,}", c.decision, c.because) for i, c in enumerate(chapters, 1)]
     header = ("#", "window", "step", "decision", "because")
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(4)]
     lines: list[str] = []
     for row in (header, *rows):
         cells = [row[column].rjust(widths[column]) for column in range(3)]
-        lines.append("  ".join([*cells, row[3].ljust(widths[3]), row[4]]).rstrip())
+        head = "  ".join([*cells, row[3].ljust(widths[3]), ""])
+        room = None if width is None else max(width - len(head) - 1, _NARROWEST)
+        texts = [row[4]] if room is None else textwrap.wrap(row[4], room) or [""]
+        lines += [(head + texts[0]).rstrip(), *(" " * len(head) + text for text in texts[1:])]
     return lines
 
 

@@ -120,6 +120,11 @@ class RunDirectory:
                 path = _fresh_directory(system, parent, _name_from(*chosen, seed))
             return cls(path, _write_info(system, path, settings, seed), system)
         except FileExistsError as error:
+            if not parent.is_dir():
+                raise CheckpointError(
+                    f"Cannot make a run in {parent}: it is not a directory. Choose a directory that can be written.",
+                    code="E-RUN-UNWRITABLE",
+                ) from error
             raise CheckpointError(
                 f"{parent / str(name)} exists already. Resume it, or choose another name.",
                 code="E-RUN-EXISTS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from optix_core.base_agent import BaseAgent
 from optix_core.plugin import API_VERSION, AgentSpec, Hyper, hookimpl
 from optix_core.seeding import Domain, generator
 from optix_core.state import generator_state, restore_generator
-from optix_core.types import HyperparamSet
+from optix_core.types import HyperparamSet, ParamBounds
 
 OPTIX_API = API_VERSION
 
@@ -20,7 +20,7 @@ OPTIX_API = API_VERSION
 class LinearAgent(BaseAgent):
     """Greedy on ``obs @ weights``; keeps a random change when the mean return of the window did not fall."""
 
-    default_param_bounds = {"noise": (0.01, 2.0)}
+    default_param_bounds: ClassVar[ParamBounds] = {"noise": (0.01, 2.0)}
 
     def __init__(self, n_in: int, n_out: int, noise: float, seed: int) -> None:
         self.rng = generator(seed, Domain.INIT)
