@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 
 class CountingEnv(gym.Env):
-    """Observes (seed mod 1000, steps in the episode, last action); rewarded with the step's number, ``length`` steps long."""
+    """Observes (seed mod 1000, steps so far, last action); reward = number of the step; ``length`` steps long."""
 
     def __init__(self, length=5, *, truncates=False, reuse_buffer=False):
         self.observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)

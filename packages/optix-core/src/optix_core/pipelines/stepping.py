@@ -7,102 +7,20 @@ per-step bookkeeping of infos.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optix_core.errors import EnvironmentFault, SpaceError
+from optix_core.pipelines.env_checks import as_observation, common_spaces, first_observation, wrong_step
 from optix_core.pipelines.env_state import CapturableEnv, continue_episode
 from optix_core.pipelines.factories import Env, EnvFactory, check_env
 from optix_core.pipelines.faults import Fault, FaultPolicy, nonfinite_detail
-from optix_core.rl.spaces import SpaceInfo, describe_space
+from optix_core.pipelines.stepper import Ended
 from optix_core.seeding import Domain, derive_seed
 from optix_core.state import State, generator_state, restore_generator
 
 _LARGEST = float(np.finfo(np.float64).max)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """An episode that ended: what followed its last step, before any reset, and the seed it had started with."""
-
-    env_index: int
-    final_observation: NDArray[Any]
-    terminated: bool
-    truncated: bool
-    seed: int | None
-
-
-class Stepper(Protocol):
-    """N environments behind one interface.
-
-    Attributes:
-        n_envs: N.
-        observation_space: Of one environment.
-        action_space: Of one environment.
-        infos: The info dicts of the last step, if they are kept.
-        root_seed: Where the seeds of all episodes come from; may be set.
-        resume_level: ``exact`` if :meth:`restore` continues episodes in the middle, else ``restart-episode``.
-    """
-
-    n_envs: int
-    observation_space: SpaceInfo
-    action_space: SpaceInfo
-    infos: list[dict[str, Any]]
-    root_seed: int
-    resume_level: str
-
-    def start(self, row: NDArray[Any]) -> None:
-        """Begin episode 0 everywhere; first observations go to ``row`` ``[N, *obs]``."""
-        ...
-
-    def step(
-        self,
-        acted: NDArray[Any],
-        actions: list[Any],
-        row: NDArray[Any],
-        rewards: list[float],
-        where: Callable[[], str],
-    ) -> list[Ended | Fault] | None:
-        """One step everywhere; observations go to ``row`` (a new episode's first one where one ended)."""
-        ...
-
-    def step_one(
-        self, index: int, action: Any, row: NDArray[Any], rewards: list[float], where: Callable[[], str]
-    ) -> Ended | Fault | None:
-        """One step of one environment, during recovery from a fault."""
-        ...
-
-    def restart(self, index: int, *, rebuild: bool) -> NDArray[Any]:
-        """Begin a new episode after a fault, in a new object if ``rebuild``."""
-        ...
-
-    def restart_all(self, row: NDArray[Any]) -> None:
-        """Begin new episodes everywhere, after a window was interrupted."""
-        ...
-
-    def mark(self, index: int) -> State:
-        """Which episode environment ``index`` is in; with its actions, enough to repeat it."""
-        ...
-
-    def env_state(self, index: int) -> State | None:
-        """The environment's own state, if it offers one."""
-        ...
-
-    def restore(
-        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
-    ) -> None:
-        """Go back to snapshots, or begin new episodes if ``resume_level`` says so.
-
-        Snapshots are marks with ``env_state``, ``observation`` and the ``actions`` of the episode so far.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the environments; safe to call twice."""
-        ...
 
 
 class ListStepper:
@@ -243,11 +161,11 @@ class ListStepper:
             observation, raw_reward, terminated, truncated, info = result
             reward = float(raw_reward)
         except (TypeError, ValueError):
-            raise _wrong_step(index, result, where()) from None
+            raise wrong_step(index, result, where()) from None
         if observation.__class__ is np.ndarray and observation.shape == self.observation_shape:
             row[index] = observation
         else:
-            row[index] = self._as_observation(index, observation, "step", where())
+            row[index] = as_observation(index, observation, self.observation_space, "step", where())
         if not -_LARGEST <= reward <= _LARGEST:
             return Fault(
                 kind="reward", env_index=index, method="step", action=action, detail=f"the reward is {reward}"
@@ -295,7 +213,7 @@ class ListStepper:
                 detail=f"it raised {error!r}",
                 error=error,
             )
-        first = self._first_observation(index, result, where)
+        first = first_observation(index, result, self.observation_space, where)
         if self._zeros is None or np.isfinite(first).all():
             return first
         return Fault(
@@ -315,32 +233,6 @@ class ListStepper:
 
     def _seed_action_space(self, index: int, *more: int) -> None:
         self.envs[index].action_space.seed(derive_seed(self.root_seed, Domain.ACTION_SPACE, index, *more))
-
-    def _first_observation(self, index: int, result: Any, where: str) -> NDArray[Any]:
-        if not (isinstance(result, tuple) and len(result) == 2):  # pyright: ignore[reportUnknownArgumentType]
-            raise EnvironmentFault(
-                f"environment {index}, reset, {where}: expected a pair (observation, info), got "
-                f"{_shape_of_result(result)}. "
-                "Gymnasium's interface has returned pairs since version 0.26."
-            )
-        observation = self._as_observation(index, result[0], "reset", where)
-        return observation.astype(self.observation_dtype)
-
-    def _as_observation(self, index: int, observation: Any, method: str, where: str) -> NDArray[Any]:
-        """``observation`` as an array that fits the declared space."""
-        array = np.asarray(observation)
-        if array.shape != self.observation_shape or not np.can_cast(
-            array.dtype, self.observation_dtype, casting="same_kind"
-        ):
-            raise EnvironmentFault(
-                f"environment {index}, {method}, {where}: the observation has shape {array.shape} "
-                f"and dtype {array.dtype}, but the "
-                f"observation space is {self.observation_space.label} with shape "
-                f"{self.observation_shape} and dtype {self.observation_dtype}. Correct "
-                "the environment or its observation_space.",
-                code="E-ENV-OBSERVATION",
-            )
-        return array
 
     def _with_nonfinite(
         self, events: list[Ended | Fault], actions: list[Any], row: NDArray[Any]
@@ -400,55 +292,3 @@ class ListStepper:
         """See :meth:`Stepper.close`."""
         for env in self.envs:
             env.close()
-
-
-def common_spaces(envs: Sequence[Env]) -> tuple[SpaceInfo, SpaceInfo]:
-    """The spaces that all environments share.
-
-    Raises:
-        SpaceError: They differ, or observations are not single arrays.
-    """
-    first = envs[0]
-    for index, env in enumerate(envs):
-        for name in ("observation_space", "action_space"):
-            if getattr(env, name) != getattr(first, name):
-                raise SpaceError(
-                    f"environments differ: {name} of number {index} is {getattr(env, name)}, of "
-                    f"number 0 {getattr(first, name)}"
-                )
-    return observation_info(first.observation_space), describe_space(first.action_space)
-
-
-def observation_info(space: Any) -> SpaceInfo:
-    """Facts about an observation space that consists of one array.
-
-    Raises:
-        SpaceError: It does not.
-    """
-    info = describe_space(space)
-    if not info.is_array:
-        raise SpaceError(
-            f"observations of {info.label} are not one array. Wrap the environment in "
-            f"gymnasium.wrappers.FlattenObservation "
-            f"(it gives Box({info.flat_dim},)), or use a pipeline that supports structured observations."
-        )
-    return info
-
-
-def _shape_of_result(result: Any) -> str:
-    length = f" of {len(result)}" if hasattr(result, "__len__") else ""
-    return f"a {type(result).__name__}{length}"
-
-
-def _wrong_step(index: int, result: Any, where: str) -> EnvironmentFault:
-    if hasattr(result, "__len__") and len(result) == 5:
-        reward = result[1]
-        return EnvironmentFault(
-            f"environment {index}, step, {where}: the reward is {reward!r} of type {type(reward).__name__}; "
-            "expected one number"
-        )
-    return EnvironmentFault(
-        f"environment {index}, step, {where}: expected (observation, reward, terminated, truncated, info), got "
-        f"{_shape_of_result(result)}. Four values are the interface of gym before version 0.26: wrap the "
-        "environment with a compatibility wrapper such as shimmy's GymV21CompatibilityV0."
-    )

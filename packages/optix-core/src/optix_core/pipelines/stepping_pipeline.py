@@ -12,7 +12,7 @@ from optix_core.errors import ConfigError, ResumeError
 from optix_core.pipelines.actor import Actor
 from optix_core.pipelines.collector import WindowCollector
 from optix_core.pipelines.faults import FaultPolicy, OnEnvError, OnNonFinite
-from optix_core.pipelines.stepping import Stepper
+from optix_core.pipelines.stepper import Stepper
 from optix_core.rl.spaces import SpaceInfo
 from optix_core.seeding import fresh_root_seed
 from optix_core.state import State

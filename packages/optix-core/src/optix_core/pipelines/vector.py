@@ -11,7 +11,8 @@ from optix_core.base_agent import BaseAgent
 from optix_core.errors import ConfigError
 from optix_core.pipelines.factories import EnvFactory
 from optix_core.pipelines.faults import OnEnvError, OnNonFinite
-from optix_core.pipelines.stepping import ListStepper, Stepper
+from optix_core.pipelines.stepper import Stepper
+from optix_core.pipelines.stepping import ListStepper
 from optix_core.pipelines.stepping_pipeline import SteppingPipeline
 from optix_core.pipelines.vector_env_stepper import AsyncStepper, VectorEnvStepper
 

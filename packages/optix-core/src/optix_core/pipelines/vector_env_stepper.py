@@ -12,10 +12,11 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from optix_core.errors import ConfigError, EnvironmentFault, ResumeError
+from optix_core.pipelines.env_checks import observation_info
 from optix_core.pipelines.env_state import continue_episode
 from optix_core.pipelines.factories import EnvFactory
 from optix_core.pipelines.faults import Fault, nonfinite_detail
-from optix_core.pipelines.stepping import Ended, observation_info
+from optix_core.pipelines.stepper import Ended
 from optix_core.rl.spaces import describe_space
 from optix_core.seeding import Domain, derive_seed
 from optix_core.state import State
