@@ -366,3 +366,22 @@ def test_a_wrapper_that_fails_names_its_plugin(kit, kind) -> None:
     )
     with pytest.raises(AgentPluginBroken, match="plugin mine: optix_select_agent"):
         resolve(registry, kit.request())
+
+
+def test_wrappers_nest_like_pluggys_own(kit) -> None:
+    seen = []
+
+    def make(name):
+        def around(self):
+            seen.append(f"{name} in")
+            inner = yield
+            seen.append(f"{name} out")
+            return inner
+
+        return kit.plugin(select_agent=selecting(around, wrapper=True))
+
+    registry = kit.registry(
+        *points(kit, first_party(kit)), plugins=[("first", make("first")), ("last", make("last"))]
+    )
+    assert resolve(registry, kit.request()).qualified == "optix-torch:PPO"
+    assert seen == ["last in", "first in", "first out", "last out"]
