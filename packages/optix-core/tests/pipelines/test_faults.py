@@ -245,7 +245,7 @@ class TestActions:
         ):
             bad = good.copy()
             bad[37] = value
-            with pytest.raises(error, match="37|non-finite"):
+            with pytest.raises(error, match=r"37|non-finite"):
                 BatchPipeline(Wide(), Fixed(bad), 3).collect()
 
     @pytest.mark.parametrize("action", [4, -1, 1.0, np.array([1]), None, float("nan")])

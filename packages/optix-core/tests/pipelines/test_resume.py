@@ -177,6 +177,18 @@ class TestEnvironmentsThatDoNotRepeat:
             resumed.load_state_dict(state)
         kit.assert_same(resumed.collect(), twin.collect())
 
+    def test_without_a_factory_the_pipeline_goes_on_with_new_episodes(self, kit):
+        _, state = self.state_after(kit, 2)
+        pipeline = BatchPipeline(kit.DriftingEnv(), kit.CountingAgent(), 7, seed=3)
+        first = pipeline.collect()
+        with pytest.raises(ResumeError):
+            pipeline.load_state_dict(state)
+        assert pipeline.root_seed == 3
+        window = pipeline.collect()
+        assert first.final_obs[1] == 2
+        assert window.observations[:, 1].tolist() == [0, 1, 2, 3, 4, 0, 1]
+        assert window.metadata["continues_episode"] is False
+
     def test_resume_exactly_with_fresh_objects(self, kit):
         pipeline, state = self.state_after(kit, 2, fresh_env_per_episode=True)
         resumed = self.resumed(kit, fresh_env_per_episode=True)

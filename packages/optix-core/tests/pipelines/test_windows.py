@@ -316,3 +316,25 @@ def test_a_new_agent_acts_from_the_next_window(kit):
     assert set(next(windows).actions) == {1}
     pipeline.set_agent(Constant(2))
     assert set(next(windows).actions) == {2}
+
+
+@pytest.mark.parametrize("bootstraps", [True, False])
+def test_a_reward_of_one_for_ever_is_worth_one_over_one_minus_gamma(kit, bootstraps):
+    """The time limit of seven steps is no end of the task; treating it as one gives another, lower value."""
+
+    class One(kit.CountingEnv):
+        def step(self, action):
+            observation, _, *rest = super().step(action)
+            return observation, 1.0, *rest
+
+    window = BatchPipeline(One(7, truncates=True), kit.CountingAgent(), 100, seed=1).collect()
+    boundary = window.time_major("terminated") | window.time_major("truncated")
+    terminated = window.time_major("terminated") if bootstraps else boundary
+    value = 0.0
+    for _ in range(800):
+        v = np.full((100, 1), value)
+        advantages = generalized_advantage_estimation(
+            window.time_major("rewards"), v, v, terminated, boundary, gamma=0.9, gae_lambda=0.9
+        )
+        value += 0.5 * float(advantages.mean())
+    assert (abs(value - 10.0) < 1e-6) is bootstraps

@@ -62,7 +62,9 @@ class WindowCollector:
             EnvironmentFault: An environment broke its contract and the policy does not tolerate it.
             NumericalDivergence: The agent gave a non-finite action.
         """
-        if not self._started or self._collecting:  # new, or the last window was interrupted half-way
+        if (
+            not self._started or self._collecting or self.stepper.moved
+        ):  # new, or not where the last border was
             self._begin()
         self._collecting = True
         window = Window.begin(steps, self._current, self._returns, self._lengths, self._pending)
@@ -85,6 +87,7 @@ class WindowCollector:
             self.stepper.restart_all(self._current)
         else:
             self.stepper.start(self._current)
+        self.stepper.moved = False
         self._returns, self._lengths = [0.0] * n_envs, [0] * n_envs
         self._log, self._pending = EpisodeLog(n_envs), None
         self._marks = [self.stepper.mark(n) for n in range(n_envs)]
@@ -198,7 +201,9 @@ class WindowCollector:
                 state["envs"][str(n)] = {
                     **self._marks[n],
                     # Inside a window the environment has moved on; its episode can still be repeated up to the border.
-                    "env_state": None if self._collecting else self.stepper.env_state(n),
+                    "env_state": None
+                    if self._collecting or self.stepper.moved
+                    else self.stepper.env_state(n),
                     "observation": self._current[n].copy(),
                     "return": self._returns[n],
                     "length": self._lengths[n],

@@ -33,6 +33,7 @@ class Stepper(Protocol):
         action_space: Of one environment.
         infos: The info dicts of the last step, if they are kept.
         root_seed: Where the seeds of all episodes come from; may be set.
+        moved: The environments are no longer where the last step left them, because a :meth:`restore` failed.
         resume_level: ``exact`` if :meth:`restore` continues episodes in the middle, else ``restart-episode``.
     """
 
@@ -41,6 +42,7 @@ class Stepper(Protocol):
     action_space: SpaceInfo
     infos: list[dict[str, Any]]
     root_seed: int
+    moved: bool
     resume_level: str
 
     def start(self, row: NDArray[Any]) -> None:

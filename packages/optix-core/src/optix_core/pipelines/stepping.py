@@ -52,7 +52,7 @@ class ListStepper:
         self.envs = list(envs)
         self.n_envs = len(self.envs)
         self.observation_space, self.action_space = common_spaces(self.envs)
-        self.root_seed = root_seed
+        self.root_seed, self.moved = root_seed, False
         self.infos: list[dict[str, Any]] = [{} for _ in envs]
         self.episode_index = [-1] * self.n_envs
         self.seeds = [0] * self.n_envs
@@ -273,6 +273,8 @@ class ListStepper:
                     # A used object may remember earlier episodes; an unused one is as good as a new one.
                     env = factory()
                     built.append(env)
+                else:
+                    self.moved = True
                 chosen.append(env)
                 self._used[index] = True
                 row[index] = continue_episode(env, snapshot, to_env, index)
@@ -280,6 +282,7 @@ class ListStepper:
             for env in built:
                 env.close()
             raise
+        self.moved = False
         for index, (env, snapshot) in enumerate(zip(chosen, snapshots, strict=True)):
             if env is not self.envs[index]:
                 self.envs[index].close()

@@ -51,7 +51,7 @@ class VectorEnvStepper:
         self.n_envs = int(venv.num_envs)
         self.observation_space = observation_info(self.venv.single_observation_space)
         self.action_space = describe_space(self.venv.single_action_space)
-        self.root_seed = root_seed
+        self.root_seed, self.moved = root_seed, False
         self.infos: list[dict[str, Any]] = [{} for _ in range(self.n_envs)]
         self._seeds: list[int | None] = [None] * self.n_envs
         self._restarts = 0
@@ -233,12 +233,14 @@ class AsyncStepper(VectorEnvStepper):
     ) -> None:
         """See :meth:`Stepper.restore`."""
         del to_env  # the processes look at their own action space
+        self.moved = True
         replies = self.venv.call("continue_from", [dict(snapshot) for snapshot in snapshots])
         for reply in replies:
             if isinstance(reply, str):
                 raise ResumeError(reply)
         for n, reply in enumerate(replies):
             row[n] = reply
+        self.moved = False
         self._episodes = [int(snapshot["episode"]) for snapshot in snapshots]
 
 
