@@ -614,7 +614,7 @@ def test_a_custom_gaussian_actor_with_frozen_layers(make):
 
 def test_what_does_not_fit_together_is_said_at_construction(make):
     actor, critic = make.sequential(3, 4, 2), make.sequential(3, 4, 1)
-    with pytest.raises(ConfigError, match="lacks 4 of 8 trainable parameters"):
+    with pytest.raises(ConfigError, match="lacks 4 of the 8 trainable parameters"):
         TorchPPOAgent(actor, critic, torch.optim.Adam(actor.parameters(), 1e-3), device="cpu")
     both = torch.optim.Adam([*actor.parameters(), *critic.parameters()], 1e-3)
     with pytest.raises(ConfigError, match="expected 3"):

@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from optix_torch.gaussian_ppo import TorchGaussianPPOAgent as TorchGaussianPPOAgent
     from optix_torch.networks import GaussianActor as GaussianActor
     from optix_torch.ppo import TorchPPOAgent as TorchPPOAgent
+    from optix_torch.torch_agent import TorchAgent as TorchAgent
+    from optix_torch.torch_evaluator import TorchEvaluator as TorchEvaluator
 
 _EXPORTS = {
     "GaussianActor": ".networks",
+    "TorchAgent": ".torch_agent",
+    "TorchEvaluator": ".torch_evaluator",
     "TorchGaussianPPOAgent": ".gaussian_ppo",
     "TorchPPOAgent": ".ppo",
 }

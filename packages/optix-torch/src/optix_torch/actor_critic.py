@@ -8,19 +8,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from optix_core.acting import MLPSpec, NumpyPolicy, PolicySpec
 from optix_core.errors import ConfigError
-from optix_core.state import State
 from optix_torch import losses, storage
 from optix_torch.autograd import AutogradEngine, Network
 from optix_torch.closed_form import ClosedFormEngine
 from optix_torch.device import resolve_device
 from optix_torch.engine import Engine, PPOBatch, UpdateReport
-from optix_torch.flat import FlatParameters
 from optix_torch.networks import GaussianActor, standard_mlp
 from optix_torch.policy import TorchPolicy
+from optix_torch.trainable import Trainable
 
 Head = Literal["categorical", "gaussian"]
 ENGINES = ("auto", "closed_form", "autograd")
@@ -45,6 +44,7 @@ class ActorCritic:
 
     Attributes:
         policy: Acts; always has the current weights.
+        training: Both networks and the optimizer.
         engine_name: The engine that was chosen.
 
     Raises:
@@ -66,17 +66,16 @@ class ActorCritic:
             raise ConfigError(f"engine is {engine!r}; it must be one of {', '.join(ENGINES)}")
         self.device = resolve_device(device)
         self.actor, self.critic = actor.to(self.device).eval(), critic.to(self.device).eval()
-        self.optimizer = optimizer
         actor_shape, critic_shape = _actor_shape(actor, head, n_actions), standard_mlp(critic)
         ours = [p for p in (actor_shape[1] if actor_shape else actor.parameters()) if p.requires_grad]
         theirs = [p for p in (critic_shape[1] if critic_shape else critic.parameters()) if p.requires_grad]
-        held = [p for group in optimizer.param_groups for p in group["params"]]
-        self.flat = FlatParameters([*ours, *theirs], held)
-        _require_optimized(self.flat, held)
-        joined = self.flat.join(optimizer)
+        self.training = Trainable(
+            {"actor": actor, "critic": critic}, [*ours, *theirs], optimizer, self.refresh
+        )
+        self.flat = self.training.flat
         self._mirror: NDArray[Any] | None = None
         self.policy = self._make_policy(actor_shape, head, n_actions)
-        obstacle = _obstacle(self.device, actor_shape, critic_shape, optimizer, joined=joined)
+        obstacle = _obstacle(self.device, actor_shape, critic_shape, optimizer, joined=self.training.joined)
         if engine == "closed_form" and obstacle:
             raise ConfigError(f"engine='closed_form' is not possible here: {obstacle}; use engine='auto'")
         self.engine: Engine
@@ -98,12 +97,12 @@ class ActorCritic:
 
     def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:
         """One PPO update. Parameters that would not be finite afterwards are put back as they were before."""
-        parameters, optimizer = self.flat.to_numpy(), storage.optimizer_state(self.optimizer)
+        parameters, optimizer = self.flat.to_numpy(), storage.optimizer_state(self.training.optimizer)
         report = self.engine.update(batch, hp, rng)
         if not self.flat.is_finite():
             report.diverged = True
             self.flat.assign(parameters)
-            storage.load_optimizer(self.optimizer, optimizer, owner="this agent")
+            storage.load_optimizer(self.training.optimizer, optimizer, owner="this agent")
         self.refresh()
         return report
 
@@ -111,55 +110,6 @@ class ActorCritic:
         """Bring the host's copy of the weights up to date; only needed where they live on another device."""
         if self._mirror is not None:
             self._mirror[:] = self.flat.vector.detach()[: len(self._mirror)].cpu().numpy()
-
-    def learning_rate(self) -> float:
-        """As the optimizer has it."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    def set_learning_rate(self, value: float) -> None:
-        """Into every parameter group; moments are kept."""
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(value)
-            else:
-                group["lr"] = value
-
-    # --- storing ------------------------------------------------------------------------------------------------------
-
-    def arrays(self) -> storage.Arrays:
-        """Copies of all weights and buffers as ``actor/...`` and ``critic/...``."""
-        found = {f"actor/{name}": array for name, array in storage.module_arrays(self.actor).items()}
-        return found | {f"critic/{name}": array for name, array in storage.module_arrays(self.critic).items()}
-
-    def load_arrays(self, arrays: Mapping[str, NDArray[Any]], *, owner: str) -> None:
-        """Take over what :meth:`arrays` gave.
-
-        Raises:
-            IncompatibleCheckpoint: Names or shapes differ; nothing is changed then.
-        """
-        storage.require_same(self.arrays(), arrays, owner=owner)
-        for prefix, module in (("actor/", self.actor), ("critic/", self.critic)):
-            own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-            storage.load_module(module, own)
-        self.refresh()
-
-    def state_dict(self) -> State:
-        """Weights, buffers and optimizer."""
-        return {"networks": self.arrays(), "optimizer": storage.optimizer_state(self.optimizer)}
-
-    def load_state_dict(self, state: Mapping[str, Any], *, owner: str) -> None:
-        """Continue from :meth:`state_dict`, all or nothing."""
-        storage.require_same(self.arrays(), state["networks"], owner=owner)
-        storage.load_optimizer(self.optimizer, state["optimizer"], owner=owner)
-        self.load_arrays(state["networks"], owner=owner)
-
-    def perturb(self, noise_scale: float, rng: np.random.Generator) -> None:
-        """Multiply every trainable weight by ``1 + noise_scale * N(0, 1)``."""
-        weights = self.flat.to_numpy()
-        self.flat.assign(
-            weights * (1.0 + noise_scale * rng.standard_normal(len(weights))).astype(weights.dtype)
-        )
-        self.refresh()
 
     def _make_policy(
         self, shape: tuple[PolicySpec, Any] | None, head: Head, n_actions: int | None
@@ -195,16 +145,6 @@ def _actor_shape(
         )
     parameters = [*shape[1], gaussian.log_std] if gaussian else shape[1]
     return PolicySpec(shape[0], head, width), parameters
-
-
-def _require_optimized(flat: FlatParameters, held: Sequence[Tensor]) -> None:
-    found = {id(p) for p in held}
-    missing = 0 if id(flat.vector) in found else sum(id(p) not in found for p in flat.parameters)
-    if missing:
-        raise ConfigError(
-            f"the optimizer lacks {missing} of {len(flat.parameters)} trainable parameters of actor and critic; give "
-            "it both: torch.optim.Adam([*actor.parameters(), *critic.parameters()])"
-        )
 
 
 def _obstacle(

@@ -8,17 +8,19 @@ by hand; tests compare both engines and finite differences.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from optix_core.acting import LOG_STD_BOUNDS, MLP, MLPSpec, PolicySpec, heads
+from optix_core.acting import LOG_STD_BOUNDS, MLPSpec, PolicySpec, heads
+from optix_torch.backward import Differentiable
 from optix_torch.engine import PPOBatch, StepGuard, UpdateReport, epoch_order
 from optix_torch.flat import FlatParameters
 from optix_torch.losses import LOG_RATIO_BOUND
+from optix_torch.numpy_adam import NumpyAdam
 
 Array = NDArray[Any]
 
@@ -43,8 +45,8 @@ class ClosedFormEngine:
         size, inner = actor.layout.size, actor.network.layout.size
         self._log_std = self._parameters[inner:size] if actor.has_log_std else None
         self._log_std_gradient = self._gradients[inner:size]
-        self._actor = _Differentiable(actor.network, self._parameters[:inner], self._gradients[:inner])
-        self._critic = _Differentiable(critic, self._parameters[size:], self._gradients[size:])
+        self._actor = Differentiable(actor.network, self._parameters[:inner], self._gradients[:inner])
+        self._critic = Differentiable(critic, self._parameters[size:], self._gradients[size:])
         self._surrogate = self._categorical if actor.head == "categorical" else self._gaussian
 
     def values(self, observations: Array) -> Array:
@@ -62,7 +64,7 @@ class ClosedFormEngine:
     def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:
         """``n_epochs`` passes of clipped-surrogate gradient steps over ``batch``."""
         report = UpdateReport()
-        guard, adam = StepGuard(report), _Adam(self._optimizer, self._flat)
+        guard, adam = StepGuard(report), NumpyAdam(self._optimizer, self._flat)
         observations = batch.observations.reshape(len(batch), -1)
         columns = np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values])
         columns = columns.astype(self._parameters.dtype, copy=False)
@@ -191,112 +193,3 @@ def _clipped_surrogate(log_ratio: Array, advantages: Array, clip_ratio: float) -
     active = (unclipped <= clipped) & (np.abs(log_ratio) <= LOG_RATIO_BOUND)
     loss = -float(np.minimum(unclipped, clipped).mean())
     return loss, np.where(active, unclipped * (-1.0 / len(advantages)), 0.0)
-
-
-def _d_tanh(y: Array, delta: Array) -> None:
-    np.multiply(y, y, out=y)
-    np.subtract(1.0, y, out=y)
-    np.multiply(delta, y, out=delta)
-
-
-def _d_sigmoid(y: Array, delta: Array) -> None:
-    np.multiply(delta, y, out=delta)
-    np.subtract(1.0, y, out=y)
-    np.multiply(delta, y, out=delta)
-
-
-def _d_relu(y: Array, delta: Array) -> None:
-    np.multiply(delta, y > 0.0, out=delta)
-
-
-def _d_elu(y: Array, delta: Array) -> None:
-    # for x <= 0 the output is exp(x) - 1, whose derivative is exp(x) = output + 1
-    np.minimum(y, 0.0, out=y)
-    np.add(y, 1.0, out=y)
-    np.multiply(delta, y, out=delta)
-
-
-DERIVATIVES: Mapping[str, Callable[[Array, Array], None] | None] = {
-    "tanh": _d_tanh,
-    "sigmoid": _d_sigmoid,
-    "relu": _d_relu,
-    "elu": _d_elu,
-    "linear": None,
-}
-"""Multiply ``delta`` by the activation's derivative in place, given its output ``y``, which may be overwritten."""
-
-
-class _Differentiable:
-    """A perceptron with a backward pass that writes into views of a gradient buffer."""
-
-    def __init__(self, spec: MLPSpec, parameters: Array, gradients: Array) -> None:
-        self.mlp = MLP(spec, parameters)
-        arrays, into = spec.layout.views(parameters), spec.layout.views(gradients)
-        self._layers = [
-            (arrays[f"{i}.weight"], into[f"{i}.weight"], into[f"{i}.bias"], DERIVATIVES[name])
-            for i, name in enumerate(spec.activations)
-        ]
-        self._scratch: dict[int, tuple[Array, list[Array]]] = {}
-
-    def backward(self, d_outputs: Array) -> None:
-        """Overwrite the gradients with those of a loss whose derivative by the last forward's outputs is given.
-
-        Both ``d_outputs`` and the layer outputs of that forward are used up.
-        """
-        n = len(d_outputs)
-        if n not in self._scratch:
-            if len(self._scratch) >= 4:
-                self._scratch.clear()
-            dtype = self.mlp.parameters.dtype
-            self._scratch[n] = (
-                np.ones(n, dtype),
-                [np.empty((n, width), dtype) for width in self.mlp.spec.sizes],
-            )
-        ones, deltas = self._scratch[n]
-        outputs = self.mlp.layer_outputs(n)
-        delta = deltas[-1]
-        delta[...] = d_outputs
-        for i in range(len(self._layers) - 1, -1, -1):
-            weight, d_weight, d_bias, derivative = self._layers[i]
-            if derivative is not None:
-                derivative(outputs[i + 1], delta)
-            np.dot(delta.T, outputs[i], out=d_weight)
-            np.dot(ones, delta, out=d_bias)
-            if i:
-                delta = np.dot(delta, weight, out=deltas[i])
-
-
-class _Adam:
-    """``torch.optim.Adam`` for one vector, on its own state (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1)."""
-
-    def __init__(self, optimizer: torch.optim.Adam, flat: FlatParameters) -> None:
-        group, state = optimizer.param_groups[0], optimizer.state[flat.vector]
-        if not state:  # as Adam itself makes it at its first step
-            state["step"] = torch.zeros((), dtype=torch.float32)
-            state["exp_avg"] = torch.zeros_like(flat.vector.detach())
-            state["exp_avg_sq"] = torch.zeros_like(flat.vector.detach())
-        self._lr, (self._beta1, self._beta2), self._eps = float(group["lr"]), group["betas"], group["eps"]
-        self._count = state["step"]
-        self._m, self._v = state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()
-        self._parameters, self._gradients = flat.arrays()
-        self._work = np.empty_like(self._parameters)
-
-    def step(self, scale: float) -> None:
-        """One step on the gradients times ``scale``."""
-        g, m, v, work = self._gradients, self._m, self._v, self._work
-        self._count += 1.0
-        t = float(self._count)
-        np.multiply(g, scale, out=g)
-        np.subtract(g, m, out=work)
-        np.multiply(work, 1.0 - self._beta1, out=work)
-        np.add(m, work, out=m)
-        np.multiply(g, g, out=work)
-        np.multiply(work, 1.0 - self._beta2, out=work)
-        np.multiply(v, self._beta2, out=v)
-        np.add(v, work, out=v)
-        np.sqrt(v, out=work)
-        np.multiply(work, 1.0 / math.sqrt(1.0 - self._beta2**t), out=work)
-        np.add(work, self._eps, out=work)
-        np.divide(m, work, out=work)
-        np.multiply(work, self._lr / (1.0 - self._beta1**t), out=work)
-        np.subtract(self._parameters, work, out=self._parameters)

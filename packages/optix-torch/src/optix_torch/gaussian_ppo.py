@@ -24,7 +24,7 @@ from optix_core.errors import SpaceError
 from optix_core.plugin import AgentContext
 from optix_core.rl.batching import standardize
 from optix_core.rl.returns import explained_variance, generalized_advantage_estimation
-from optix_core.rl.spaces import BoxScaler, space_label
+from optix_core.rl.spaces import BoxScaler
 from optix_core.state import State
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
@@ -93,12 +93,14 @@ class TorchGaussianPPOAgent(BaseAgent):
         self._policy = self._networks.policy
         self._policy.observation_normalizer = observation_normalizer
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
-        space = Box(-1.0, 1.0, (action_dim,)) if action_space is None else action_space
-        self._scaler, self._shape = BoxScaler(space), space.shape
+        self._scaler = BoxScaler(Box(-1.0, 1.0, (action_dim,)) if action_space is None else action_space)
+        self._shape = self._scaler.low.shape
         if math.prod(self._shape) != action_dim:
-            raise SpaceError(f"action_dim is {action_dim}, which does not fit {space_label(space)}")
+            raise SpaceError(f"action_dim is {action_dim}, but actions of the Box have shape {self._shape}")
         self._streams = Streams(seed)
-        self._store = Store("TorchGaussianPPOAgent", self._networks, self._streams, self._normalizers)
+        self._store = Store(
+            "TorchGaussianPPOAgent", self._networks.training, self._streams, self._normalizers
+        )
         self._apply(hp)
 
     def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> NDArray[Any]:
@@ -158,7 +160,7 @@ class TorchGaussianPPOAgent(BaseAgent):
 
     def get_hyperparams(self) -> HyperparamSet:
         """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
-        return HyperparamSet(self._hp | {"learning_rate": self._networks.learning_rate()})
+        return HyperparamSet(self._hp | {"learning_rate": self._networks.training.learning_rate()})
 
     def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
         """Put values in force from the next ``learn`` on; names not given keep theirs, Adam keeps its moments."""
@@ -178,7 +180,7 @@ class TorchGaussianPPOAgent(BaseAgent):
 
     def perturb_weights(self, noise_scale: float) -> None:
         """Multiply every weight by ``1 + noise_scale * N(0, 1)``."""
-        self._networks.perturb(noise_scale, self._streams.perturbation)
+        self._networks.training.perturb(noise_scale, self._streams.perturbation)
 
     def state_dict(self) -> State:
         """All that decides what comes next: networks, Adam, hyperparameters, normalisers, random streams."""
@@ -194,7 +196,7 @@ class TorchGaussianPPOAgent(BaseAgent):
 
     def _apply(self, hp: dict[str, Any]) -> None:
         self._hp = hp
-        self._networks.set_learning_rate(hp["learning_rate"])
+        self._networks.training.set_learning_rate(hp["learning_rate"])
         self._normalizers.set_gamma(hp["gamma"])
 
 

@@ -89,7 +89,7 @@ class TorchPPOAgent(BaseAgent):
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
         self._action_start = 0 if action_space is None else int(action_space.start)
         self._streams = Streams(seed)
-        self._store = Store("TorchPPOAgent", self._networks, self._streams, self._normalizers)
+        self._store = Store("TorchPPOAgent", self._networks.training, self._streams, self._normalizers)
         self._apply(hp)
 
     def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> int:
@@ -151,7 +151,7 @@ class TorchPPOAgent(BaseAgent):
 
     def get_hyperparams(self) -> HyperparamSet:
         """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
-        return HyperparamSet(self._hp | {"learning_rate": self._networks.learning_rate()})
+        return HyperparamSet(self._hp | {"learning_rate": self._networks.training.learning_rate()})
 
     def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
         """Put values in force from the next ``learn`` on; names not given keep theirs, Adam keeps its moments."""
@@ -171,7 +171,7 @@ class TorchPPOAgent(BaseAgent):
 
     def perturb_weights(self, noise_scale: float) -> None:
         """Multiply every weight by ``1 + noise_scale * N(0, 1)``."""
-        self._networks.perturb(noise_scale, self._streams.perturbation)
+        self._networks.training.perturb(noise_scale, self._streams.perturbation)
 
     def state_dict(self) -> State:
         """All that decides what comes next: networks, Adam, hyperparameters, normalisers, random streams."""
@@ -187,7 +187,7 @@ class TorchPPOAgent(BaseAgent):
 
     def _apply(self, hp: dict[str, Any]) -> None:
         self._hp = hp
-        self._networks.set_learning_rate(hp["learning_rate"])
+        self._networks.training.set_learning_rate(hp["learning_rate"])
         self._normalizers.set_gamma(hp["gamma"])
 
 

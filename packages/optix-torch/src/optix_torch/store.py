@@ -12,9 +12,9 @@ from optix_core.errors import IncompatibleCheckpoint
 from optix_core.state import State, Stateful
 from optix_core.types import HyperparamSet
 from optix_torch import storage
-from optix_torch.actor_critic import ActorCritic
 from optix_torch.normalizing import Normalizers
 from optix_torch.streams import Streams
+from optix_torch.trainable import Trainable
 
 FORMAT = 1
 _STATISTICS = "observation_normalizer"
@@ -25,7 +25,7 @@ class Store:
 
     Args:
         kind: The agent's class name, checked when something is loaded.
-        networks: Its networks and optimizer.
+        trainable: Its networks and optimizer.
         streams: Its random streams.
         normalizers: That of observations belongs to the weights, because acting needs it.
     """
@@ -33,11 +33,11 @@ class Store:
     def __init__(
         self,
         kind: str,
-        networks: ActorCritic,
+        trainable: Trainable,
         streams: Streams,
         normalizers: Normalizers,
     ) -> None:
-        self._kind, self._networks = kind, networks
+        self._kind, self._trainable = kind, trainable
         self._parts: dict[str, Stateful | None] = {
             _STATISTICS: normalizers.observation,
             "reward_normalizer": normalizers.reward_part(),
@@ -68,7 +68,7 @@ class Store:
             "agent": self._kind,
             "format": FORMAT,
             "hyperparams": agent.get_hyperparams().params,
-            **self._networks.state_dict(),
+            **self._trainable.state_dict(),
             **parts,
         }
 
@@ -109,13 +109,13 @@ class Store:
                 raise IncompatibleCheckpoint(
                     f"{name}: this agent {own}, the state differs; build it with equal options"
                 )
-        self._networks.load_state_dict(state, owner=self._kind)
+        self._trainable.load_state_dict(state, owner=self._kind)
         for name, part in self._parts.items():
             if part is not None:
                 part.load_state_dict(state[name])
 
     def _weights(self) -> storage.Arrays:
-        return self._networks.arrays() | self._statistics()
+        return self._trainable.arrays() | self._statistics()
 
     def _statistics(self) -> storage.Arrays:
         """The observation normaliser's state, numbers as arrays without axes."""
@@ -129,7 +129,7 @@ class Store:
         if part is not None:
             own = part.state_dict()
             part.load_state_dict({name: _like(own[name], arrays[f"{_STATISTICS}/{name}"]) for name in own})
-        self._networks.load_arrays(
+        self._trainable.load_arrays(
             {name: array for name, array in arrays.items() if not name.startswith(_STATISTICS)},
             owner=self._kind,
         )

@@ -1,0 +1,227 @@
+"""REINFORCE and A2C for a user's own model (Williams 1992; Mnih et al. 2016, arXiv:1602.01783).
+
+The model returns logits ``[B, A]``, or logits and values ``(``[B, A]``, ``[B]`` or ``[B, 1]``)``. One gradient step per
+window on ``-mean(target * log pi(a|s))``. Returns start afresh after every episode end and, where the data stops
+before the episode does (time limit, end of the window), go on with the value of what followed:
+
+- a model with values: its own value of that observation; targets are returns minus values (A2C);
+- a window with recorded ``values``: the last recorded value of that episode, one step old; targets as above;
+- neither: nothing is known about the rest, so returns count the rewards that were seen (REINFORCE).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from optix_core import hyperparams as declared
+from optix_core.acting import heads
+from optix_core.acting.policy import require_usable
+from optix_core.base_agent import BaseAgent
+from optix_core.rl.batching import standardize
+from optix_core.rl.returns import discounted_returns, explained_variance
+from optix_core.state import State
+from optix_core.types import EpisodeData, HyperparamSet
+from optix_torch import losses
+from optix_torch.device import resolve_device
+from optix_torch.hyperparams import REINFORCE
+from optix_torch.normalizing import Normalizers
+from optix_torch.store import Store
+from optix_torch.streams import Streams
+from optix_torch.trainable import Trainable
+from optix_torch.window import next_values, rows, successors
+
+LossFn = Callable[[nn.Module, EpisodeData, Tensor], Tensor]
+"""``(model, window, targets [T * N]) -> scalar loss``; targets are standardised and lie on the model's device."""
+
+
+class TorchAgent(BaseAgent):
+    """Trains any model for discrete actions.
+
+    Args:
+        model: ``[B, *obs]`` to logits, or to logits and values. Put into eval mode, so that it acts as it learns.
+        optimizer: Over its parameters.
+        hyperparams: Values that differ from the defaults; see ``optix_torch.hyperparams.REINFORCE``. Copied.
+        compute_loss_fn: Replaces the whole loss; called once per window.
+        device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        seed: Root seed of acting; None draws one from the operating system.
+
+    Raises:
+        ConfigError: The optimizer lacks parameters of the model, or the device is not there.
+        HyperparamError: A name is unknown or a value out of range.
+    """
+
+    default_param_bounds = declared.bounds(REINFORCE)
+    default_log_params = declared.log_params(REINFORCE)
+    default_exploration_params = declared.exploration_params(REINFORCE)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
+        compute_loss_fn: LossFn | None = None,
+        device: str | torch.device = "auto",
+        *,
+        seed: int | None = None,
+    ) -> None:
+        given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
+        hp = declared.merge(REINFORCE, given, hyperparams, owner="TorchAgent")
+        self._model = model.to(resolve_device(device)).eval()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self._training = Trainable({"model": model}, trained, optimizer)
+        self._flat, self._compute_loss_fn = self._training.flat, compute_loss_fn
+        self._streams = Streams(seed)
+        self._store = Store("TorchAgent", self._training, self._streams, Normalizers(None, None))
+        self._apply(hp)
+
+    def act(self, observation: Any, *, deterministic: bool = False) -> int:
+        """An action for one observation; drawn from a stream of its own, so that training never notices."""
+        return int(
+            self._choose(np.asarray(observation)[None], self._streams.single, deterministic=deterministic)[0]
+        )
+
+    def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[np.int64]:
+        """Actions ``[N]`` for observations ``[N, *obs]``: drawn from the policy, or its most probable ones."""
+        return self._choose(observations, self._streams.policy, deterministic=deterministic)
+
+    def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """The same actions."""
+        return actions
+
+    def action_probs(self, observation: NDArray[Any]) -> NDArray[Any]:
+        """Probabilities ``[A]`` of all actions for one observation."""
+        return np.exp(heads.categorical_log_probs(self._logits(np.asarray(observation)[None])))[0]
+
+    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
+        """One gradient step; a loss of NaN says that its gradient was not finite and no step was made."""
+        hp, window = self._hp, episode_data
+        if not window.n_steps:
+            return {"n_updates": 0, "skipped": "the window is empty"}
+        # Tensors.
+        observations = self._tensor(rows(window, "observations"))
+        actions = torch.from_numpy(rows(window, "actions").astype(np.int64)).to(observations.device)
+        shape = window.time_major("rewards").shape
+        # Targets.
+        values, following = self._values(window, observations, shape)
+        returns = discounted_returns(
+            window.time_major("rewards"),
+            np.zeros(shape) if following is None else following,
+            window.time_major("terminated"),
+            window.time_major("dones"),
+            gamma=hp["gamma"],
+        )
+        targets = self._tensor(standardize(returns if values is None else returns - values).reshape(-1))
+        # One step.
+        self._flat.grad.zero_()
+        if self._compute_loss_fn is not None:
+            loss = self._compute_loss_fn(self._model, window, targets)
+        else:
+            logits, predicted = self._outputs(observations)
+            log_probs, entropies = losses.categorical(logits, actions)
+            loss = -(targets * log_probs).mean() - hp["entropy_coef"] * entropies.mean()
+            if predicted is not None:
+                loss = (
+                    loss
+                    + hp["vf_coef"] * losses.value_loss(predicted, self._tensor(returns.reshape(-1))).mean()
+                )
+        loss.backward()
+        grad_norm = float(torch.linalg.vector_norm(self._flat.grad))
+        stepped = math.isfinite(grad_norm)
+        if stepped:
+            self._flat.grad.mul_(min(1.0, hp["max_grad_norm"] / (grad_norm + 1e-6)))
+            self._training.optimizer.step()
+        explained = 0.0 if values is None else np.nan_to_num(explained_variance(values, returns), nan=0.0)
+        return {
+            "loss": float(loss.detach()) if stepped else math.nan,
+            "grad_norm": grad_norm,
+            "baseline_type": "reinforce" if values is None else "a2c",
+            "explained_variance": float(explained),
+            "n_updates": int(stepped),
+        }
+
+    def get_hyperparams(self) -> HyperparamSet:
+        """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
+        return HyperparamSet(self._hp | {"learning_rate": self._training.learning_rate()})
+
+    def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
+        """Put values in force from the next ``learn`` on; names not given keep theirs."""
+        self._apply(declared.update(self._hp, hyperparams, REINFORCE, owner="TorchAgent"))
+
+    def save_weights(self, path: str) -> None:
+        """Write the model as one safetensors file."""
+        self._store.save_weights(path)
+
+    def load_weights(self, path: str) -> None:
+        """Read what :meth:`save_weights` wrote; optimizer and hyperparameters stay. All or nothing."""
+        self._store.load_weights(path)
+
+    def average_weights(self, paths: Sequence[str]) -> None:
+        """Load the element-wise mean of several saved weights."""
+        self._store.average_weights(paths)
+
+    def perturb_weights(self, noise_scale: float) -> None:
+        """Multiply every weight by ``1 + noise_scale * N(0, 1)``."""
+        self._training.perturb(noise_scale, self._streams.perturbation)
+
+    def state_dict(self) -> State:
+        """All that decides what comes next: model, optimizer, hyperparameters, random streams."""
+        return self._store.state_dict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; all or nothing.
+
+        Raises:
+            IncompatibleCheckpoint: It is of another agent or architecture; the first differences are named.
+        """
+        self._store.load_state_dict(state, self)
+
+    def _apply(self, hp: dict[str, Any]) -> None:
+        self._hp = hp
+        self._training.set_learning_rate(hp["learning_rate"])
+
+    def _outputs(self, observations: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits ``[B, A]`` and values ``[B]``, None where the model has none."""
+        outputs = self._model(observations)
+        if isinstance(outputs, tuple):
+            return outputs[0], outputs[1].reshape(-1)
+        return outputs, None
+
+    def _values(
+        self, window: EpisodeData, observations: Tensor, shape: tuple[int, ...]
+    ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """Values ``[T, N]`` of the window's observations and of their successors, None where nothing is known."""
+        with torch.no_grad():
+            predicted = self._outputs(observations)[1]
+            if predicted is not None:
+                values = predicted.cpu().numpy().reshape(shape)
+                after = self._outputs(self._tensor(successors(window)))[1]
+                assert after is not None
+                return values, next_values(window, values, after.cpu().numpy())
+        if window.values is None:
+            return None, None
+        recorded = window.time_major("values")
+        return recorded, recorded
+
+    def _choose(
+        self, observations: NDArray[Any], rng: np.random.Generator, *, deterministic: bool
+    ) -> NDArray[np.int64]:
+        logits = self._logits(observations)
+        return logits.argmax(axis=1) if deterministic else heads.sample_categorical(logits, rng)
+
+    def _logits(self, observations: NDArray[Any]) -> NDArray[Any]:
+        with torch.inference_mode():
+            logits = self._outputs(self._tensor(observations))[0].cpu().numpy()
+        require_usable(logits, categorical=True)
+        return logits
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(
+            self._flat.vector.device, self._flat.vector.dtype
+        )
