@@ -191,7 +191,9 @@ def _encode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
         return value
     if type(value) is int:
         if value.bit_length() > MAX_INT_BITS:
-            raise _unsavable(path, f"is an integer of {value.bit_length()} bits; at most {MAX_INT_BITS} can be stored")
+            raise _unsavable(
+                path, f"is an integer of {value.bit_length()} bits; at most {MAX_INT_BITS} can be stored"
+            )
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": str(value)}
@@ -252,7 +254,9 @@ def _plain(value: Any, depth: int) -> Any:
         if isinstance(value, kind):
             reduced = kind(value)
             # Python writes integers of more than 4300 digits in no base but powers of two.
-            return hex(reduced) if isinstance(reduced, int) and reduced.bit_length() > MAX_INT_BITS else reduced
+            return (
+                hex(reduced) if isinstance(reduced, int) and reduced.bit_length() > MAX_INT_BITS else reduced
+            )
     return repr(value)[:1000]
 
 

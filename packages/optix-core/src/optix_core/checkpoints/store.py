@@ -19,70 +19,41 @@ time.
 
 from __future__ import annotations
 
-import hashlib
-import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from optix_core.checkpoints import reader
-from optix_core.checkpoints.codec import encode_components, encode_loosely, require_finite
+from optix_core.checkpoints.codec import encode_loosely, require_finite
 from optix_core.checkpoints.commit import Sealed, collect_garbage, commit, discard, quarantine
 from optix_core.checkpoints.compatibility import architecture_of
+from optix_core.checkpoints.contents import content_digest, seal_components
 from optix_core.checkpoints.filesystem import FileSystem
-from optix_core.checkpoints.jsonio import MAX_JSON_BYTES, JsonObject, canonical, ordered
+from optix_core.checkpoints.jsonio import JsonObject
+from optix_core.checkpoints.listing import PREFIX, CheckpointListing
 from optix_core.checkpoints.lock import RunLock
 from optix_core.checkpoints.manifest import (
     KINDS,
-    STATE_NAME,
     FileEntry,
     Manifest,
     platform_block,
     score_parts,
 )
 from optix_core.checkpoints.preflight import preflight
-from optix_core.checkpoints.reader import CheckpointInfo, LoadedCheckpoint
+from optix_core.checkpoints.reader import CheckpointInfo
 from optix_core.checkpoints.reporting import Report, warn
-from optix_core.checkpoints.retention import by_score, evictable
-from optix_core.checkpoints.tensors import describe, serialize
-from optix_core.errors import (
-    CheckpointError,
-    CheckpointNotSaved,
-    CorruptCheckpoint,
-    IncompatibleCheckpoint,
-)
+from optix_core.checkpoints.retention import evictable
+from optix_core.errors import CheckpointError, CheckpointNotSaved
 from optix_core.state import State
 
-PREFIX = "ckpt-"
-AGENT_TENSORS = "agent.safetensors"
-TRAINING_TENSORS = "training.safetensors"
-_NAME = re.compile(r"ckpt-(\d{12,19})(?:-r(\d{1,6}))?")
 _LARGEST_STEP = 10**19 - 1
-_LISTINGS = 100
-
-T = TypeVar("T")
 # The store has a method called list, so inside the class these types go by other names.
-Infos = list[CheckpointInfo]
 Names = list[str]
 Manifests = list[Manifest]
-Order = Callable[[Sequence[CheckpointInfo]], Sequence[CheckpointInfo]]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A directory that looks like a checkpoint and is none."""
-
-    path: Path
-    error: CheckpointError
-
-
-Problems = list[Problem]
-
-
-class CheckpointStore:
+class CheckpointStore(CheckpointListing):
     """The checkpoints in one directory.
 
     Reading needs no lock and works while another process writes. Writing takes the lock for the time of the
@@ -115,13 +86,11 @@ class CheckpointStore:
             raise ValueError(f"keep is {keep}; at least one checkpoint has to remain (None keeps all)")
         if durability not in {"power", "process"}:
             raise ValueError(f'durability is {durability!r}; it is "power" or "process"')
-        self.run_dir = Path(run_dir).absolute()
-        self._fs = fs or FileSystem()
+        place = Path(run_dir).absolute()
+        super().__init__(place, fs or FileSystem(), RunLock(place, unsafe_no_lock=unsafe_no_lock), report)
         self._keep = keep
         self._sync = durability == "power"
         self._run_id = run_id
-        self._report = report
-        self._reported: set[str] = set()
         self._protected: set[str] = set()
         self._session = secrets.token_hex(8)
         self._untidy = True
@@ -133,103 +102,6 @@ class CheckpointStore:
                 "directory.",
                 code="E-CKPT-UNWRITABLE",
             ) from error
-        self._lock = RunLock(self.run_dir, unsafe_no_lock=unsafe_no_lock)
-
-    # -- looking -----------------------------------------------------------------------------------
-
-    def scan(self) -> tuple[Infos, Problems]:
-        """All checkpoints, in the order of writing, and what looks like one but has no valid manifest."""
-        found: Infos = []
-        problems: Problems = []
-        for name in self._names():
-            path = self.run_dir / name
-            try:
-                info = reader.read_info(self._fs, path)
-                if not name.startswith(f"{PREFIX}{info.step:012d}"):
-                    raise CorruptCheckpoint(
-                        f"{path} holds a checkpoint of step {info.step}; it was renamed or mixed up."
-                    )
-                found.append(info)
-            except FileNotFoundError:
-                continue  # removed by the writer meanwhile
-            except CheckpointError as error:
-                problems.append(Problem(path, error))
-        return sorted(found, key=lambda i: (i.sequence, i.step, i.name)), problems
-
-    def list(self) -> Infos:
-        """All checkpoints with a valid manifest, in the order of writing. Their data is not looked at."""
-        return self.scan()[0]
-
-    def verify(self, name: str | None = None) -> dict[str, CheckpointError | None]:
-        """Check every byte of one or all checkpoints; name to what is wrong with it, or None."""
-        results: dict[str, CheckpointError | None] = {}
-        for candidate in self._names() if name is None else [name]:
-            try:
-                reader.verify(self._fs, self.run_dir / candidate)
-                results[candidate] = None
-            except FileNotFoundError:
-                if name is not None:
-                    raise self._missing(name) from None
-            except CheckpointError as error:
-                results[candidate] = error
-        return results
-
-    def latest(self) -> CheckpointInfo | None:
-        """The newest checkpoint whose every byte is right, or None if there are none at all.
-
-        Raises:
-            CorruptCheckpoint: There are some, and all are damaged.
-        """
-        return self._first_good(_newest_first, "newest", reader.verify)
-
-    def best(self) -> CheckpointInfo | None:
-        """The one with the highest finite score whose every byte is right; of equal scores the earlier.
-
-        Raises:
-            CorruptCheckpoint: There are some with a score, and all of them are damaged.
-        """
-        return self._first_good(by_score, "best", reader.verify)
-
-    def load(self, name: str | Path | None = None) -> LoadedCheckpoint:
-        """Read a checkpoint, verified.
-
-        Args:
-            name: "latest" (also None), "best", a checkpoint's name, or the path of its directory.
-
-        Raises:
-            CorruptCheckpoint: The one asked for is damaged; for "latest" and "best": all are.
-            IncompatibleCheckpoint: A newer optix-core wrote it.
-            CheckpointError: There is no such checkpoint.
-        """
-        if name is None or name in {"latest", "best"}:
-            order = by_score if name == "best" else _newest_first
-            found = self.find(order, "best" if name == "best" else "newest")
-            if found is None:
-                which = "with a finite score " if name == "best" else ""
-                raise CheckpointError(
-                    f"There is no checkpoint {which}in {self.run_dir}.", code="E-CKPT-MISSING"
-                )
-            return found
-        path = self.run_dir / name if isinstance(name, str) and _NAME.fullmatch(name) else Path(name)
-        try:
-            return reader.load(self._fs, path)
-        except FileNotFoundError:
-            raise self._missing(str(name)) from None
-
-    def find(self, order: Order, which: str) -> LoadedCheckpoint | None:
-        """The first checkpoint in ``order`` whose every byte is right, read.
-
-        Args:
-            order: Chooses and orders candidates, given all in the order of writing.
-            which: What to call the result in messages ("best").
-
-        Returns:
-            None if ``order`` names none.
-
-        Raises:
-            CorruptCheckpoint: It names some and all are damaged, or no checkpoint here is intact.
-        """
-        return self._first_good(order, which, reader.load)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -301,7 +173,7 @@ class CheckpointStore:
         for name in finite:
             if name in components:
                 require_finite(name, components[name])
-        files, described = _encode(components)
+        files, described = seal_components(components)
         number, score_state = score_parts(score)
         described |= {
             "kind": kind,
@@ -323,6 +195,7 @@ class CheckpointStore:
             "durability": "power" if self._sync else "process",
             "created": time.time(),
         }
+        self._untidy |= not self._lock.held  # somebody may have died here since
         with self._lock:
             try:
                 info = self._commit(files, described, opaque)
@@ -390,7 +263,7 @@ class CheckpointStore:
 
         def manifest(entries: dict[str, FileEntry]) -> tuple[str, bytes]:
             if opaque is not None:
-                described["content"] = _content_of(described["components"], entries)
+                described["content"] = content_digest(described["components"], entries)
             draft = Manifest(**described, files=entries)
             data = draft.to_bytes()
             written.append(Manifest.from_bytes(data, name))
@@ -437,66 +310,6 @@ class CheckpointStore:
                 )
                 return
 
-    def _names(self) -> Names:
-        return [
-            e.name
-            for e in self._fs.entries(self.run_dir)
-            if e.kind == "directory" and _NAME.fullmatch(e.name)
-        ]
-
-    def _first_good(
-        self,
-        order: Order,
-        which: str,
-        use: Callable[[FileSystem, Path], T],
-    ) -> T | None:
-        """The first in ``order`` for which ``use`` finds every byte right; damaged ones are put aside."""
-        for _ in range(_LISTINGS):
-            infos, problems = self.scan()
-            rejected = {problem.path: problem.error for problem in problems}
-            candidates = order(infos)
-            try:
-                for info in candidates:
-                    try:
-                        result = use(self._fs, info.path)
-                    except CheckpointError as error:
-                        rejected[info.path] = error
-                    else:
-                        self._put_aside(rejected, f"using {info.name} as the {which} instead")
-                        return result
-            except FileNotFoundError:
-                continue  # the writer removed it between listing and reading; list again
-            if not rejected or (infos and not candidates):
-                self._put_aside(rejected, f"which may have been the {which}")
-                return None
-            reasons = "\n".join(f"  {error.message}" for error in rejected.values())
-            self._put_aside(rejected, f"there is no other to use as the {which}")
-            newer = all(isinstance(error, IncompatibleCheckpoint) for error in rejected.values())
-            raise (IncompatibleCheckpoint if newer else CorruptCheckpoint)(
-                f"No usable checkpoint in {self.run_dir}:\n{reasons}\nRestore the directory from a copy, or "
-                "start a new run."
-            )
-        raise CheckpointError(f"{self.run_dir} changes faster than it can be read; try again.")
-
-    def _put_aside(self, rejected: Mapping[Path, CheckpointError], remedy: str) -> None:
-        for path, error in rejected.items():
-            if path.name in self._reported:
-                continue
-            self._reported.add(path.name)
-            where = ""
-            if self._lock.held and type(error) is CorruptCheckpoint:
-                try:
-                    where = f" It was moved to {quarantine(self._fs, path)}."
-                except OSError as problem:
-                    where = f" It could not be moved to quarantine: {problem.strerror or problem}."
-            self._report(f"Skipped a damaged checkpoint, {remedy}. {error.message}{where}")
-
-    def _missing(self, name: str) -> CheckpointError:
-        known = ", ".join(self._names()[-10:]) or "none"
-        return CheckpointError(
-            f"There is no checkpoint {name} in {self.run_dir}; there are: {known}.", code="E-CKPT-MISSING"
-        )
-
     def _not_saved(self, step: int, needed: int, error: OSError) -> CheckpointNotSaved:
         try:
             free = f"{self._fs.free_bytes(self.run_dir):,} bytes are free there"
@@ -507,42 +320,3 @@ class CheckpointStore:
             f"needs {needed:,} bytes; {free}. Earlier checkpoints are intact. Free some space or check the "
             "disk; saving is tried again."
         )
-
-
-def _newest_first(infos: Sequence[CheckpointInfo]) -> Sequence[CheckpointInfo]:
-    return infos[::-1]
-
-
-def _encode(components: Mapping[str, State]) -> tuple[dict[str, Sealed], JsonObject]:
-    """Files of a checkpoint, and what the manifest says about states and arrays."""
-    encoded = encode_components(components)
-    files: dict[str, Sealed] = {}
-    # Two files, because every fsync costs milliseconds, and the agent's alone identify its state.
-    for file, agents_own in ((AGENT_TENSORS, True), (TRAINING_TENSORS, False)):
-        arrays = {n: a for n, a in encoded.arrays.items() if n.startswith("agent/") is agents_own}
-        if arrays:
-            files[file] = Sealed.of(serialize(arrays))
-    state = ordered(encoded.document)
-    if len(state) > MAX_JSON_BYTES:
-        largest = max(encoded.document, key=lambda n: len(ordered(encoded.document[n])))
-        raise CheckpointError(
-            f"What is not arrays takes {len(state):,} bytes, more than the {MAX_JSON_BYTES:,} allowed; most "
-            f"of it is in {largest!r}. Keep long lists of numbers as numpy arrays. Nothing was written.",
-            code="E-CKPT-UNSAVABLE",
-        )
-    files[STATE_NAME] = Sealed.of(state)
-    entries: dict[str, JsonObject] = {}
-    for name, document in encoded.document.items():
-        arrays_file = files.get(AGENT_TENSORS if name == "agent" else TRAINING_TENSORS)
-        parts = [document, None if arrays_file is None else arrays_file.entry.sha256]
-        entries[name] = {"required": True, "digest": hashlib.sha256(canonical(parts)).hexdigest()}
-    return files, {
-        "components": entries,
-        "tensors": describe(encoded.arrays),
-        "content": _content_of(entries, {}),
-    }
-
-
-def _content_of(components: Mapping[str, JsonObject], opaque: Mapping[str, FileEntry]) -> str:
-    weights = {name: e.sha256 for name, e in opaque.items() if name.startswith("weights")}
-    return hashlib.sha256(canonical([{n: e["digest"] for n, e in components.items()}, weights])).hexdigest()

@@ -64,6 +64,10 @@ def story(events: Iterable[LogEvent]) -> list[Chapter]:
             chapters.extend(found)
         elif event.kind in TELLERS:
             decision, because = TELLERS[event.kind](event.numbers)
+            if chapters and because.startswith(
+                f"{chapters[-1].because}; "
+            ):  # the verdict that stopped the run
+                because = because[len(chapters[-1].because) + 2 :]
             chapters.append(_chapter(event, decision, because))
     return chapters
 

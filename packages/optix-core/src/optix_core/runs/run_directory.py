@@ -25,9 +25,9 @@ from optix_core.checkpoints.codec import CodecProblem, decode_value, encode_loos
 from optix_core.checkpoints.commit import TEMPORARY
 from optix_core.checkpoints.filesystem import FileSystem, write_file
 from optix_core.checkpoints.jsonio import MAX_JSON_BYTES, JsonObject, JsonProblem, canonical, parse_object
+from optix_core.checkpoints.listing import PREFIX
 from optix_core.checkpoints.manifest import platform_block
 from optix_core.checkpoints.registry import CheckpointRegistry
-from optix_core.checkpoints.store import PREFIX
 from optix_core.errors import CheckpointError, IncompatibleCheckpoint
 from optix_core.runs.decision_log import DecisionLog
 from optix_core.runs.redaction import redact
