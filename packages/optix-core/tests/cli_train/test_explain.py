@@ -168,8 +168,8 @@ def test_the_end_says_what_was_confirmed_and_how_optimistic_selection_was(tmp_pa
         (
             "end: converged",
             (
-                "it is done; policy ckpt-7 confirmed on 50 fresh episodes: 499.1 [497.6, 500]; it had been chosen for 500 "
-                "(optimism of selection 0.9)"
+                "it is done; policy ckpt-7 confirmed on 50 fresh episodes: 499.1 [497.6, 500]; "
+                "it had been chosen for 500 (optimism of selection 0.9)"
             ),
         ),
     ]

@@ -27,8 +27,8 @@ def test_training_says_what_it_does_and_what_came_of_it(optix, tmp_path: Path) -
     assert "max_steps after 2,048 steps, 8 windows" in out
     assert "over 8 fresh episodes, checkpoint ckpt-" in out
     run = Path(lines[-2].split(maxsplit=1)[1])
-    assert run.is_relative_to(tmp_path / "optix_runs")
-    assert (run / "events.jsonl").is_file()
+    assert run.parts[0] == "optix_runs"
+    assert (tmp_path / run / "events.jsonl").is_file()
     assert f"optix resume {run}" in lines[-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from optix_core.callbacks.line_writer import LineWriter
@@ -107,14 +108,15 @@ def banner(config: TrainConfig, optimizer: Optimizer) -> list[str]:
         f"agent    {name}{chosen}",
         f"params   {values}",
         f"budget   {budget}: until converged{target}",
-        f"run      {optimizer.run_dir}",
+        f"run      {shown_path(optimizer.run_dir)}",
     ]
 
 
 def summary(result: RunResult) -> list[str]:
     """What happened, and what can be done next."""
     speed = result.steps / result.elapsed if result.elapsed > 0 else 0.0
-    run = shlex.quote(result.run_dir)
+    place = shown_path(result.run_dir)
+    run = shlex.quote(place)
     done = (
         f"done     {result.stop_reason.name.lower()} after {result.steps:,} steps, {result.windows} windows, "
         f"{duration(result.elapsed)} ({short(speed)} steps/s)"
@@ -133,7 +135,7 @@ def summary(result: RunResult) -> list[str]:
         lines.append(f"policy   best score {number(result.best_score)}, not confirmed on fresh episodes")
     else:
         lines.append("policy   no score was ever measured: no episode was completed")
-    lines.append(f"run      {result.run_dir}")
+    lines.append(f"run      {place}")
     lines.append(f"next     optix explain {run}   optix eval {run}   optix resume {run}")
     if result.callback_faults:
         faults = ", ".join(f"{name} {count} times" for name, count in result.callback_faults.items())
@@ -171,6 +173,13 @@ def document(
     }
 
 
+def shown_path(path: Path | str | None) -> str:
+    """Relative to the current folder if it lies below it, which is shorter."""
+    place = Path(path or "").absolute()
+    here = Path.cwd()
+    return str(place.relative_to(here)) if place.is_relative_to(here) else str(place)
+
+
 def _controller_of(optimizer: Optimizer) -> Any:
     """The loop behind ``optimizer``, which exists once it runs."""
     return optimizer.controller
@@ -189,9 +198,9 @@ def _say_where(optimizer: Optimizer) -> None:
     """After a failure: where the run lies, if it got that far."""
     run = optimizer.run_dir
     if run is not None and run.exists():
-        quoted = shlex.quote(str(run))
+        quoted = shlex.quote(shown_path(run))
         LineWriter(sys.stderr, "plain").line(
-            f"optix: the run so far lies in {run}; "
+            f"optix: the run so far lies in {shown_path(run)}; "
             f"explained by: optix explain {quoted}; continued by: optix resume {quoted}"
         )
 

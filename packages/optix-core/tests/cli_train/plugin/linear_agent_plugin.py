@@ -83,5 +83,11 @@ def optix_agents() -> list[AgentSpec]:
             factory="linear_agent_plugin:build",
             default_rank=1,
             hyperparams=(Hyper("noise", 0.5, low=0.0, low_open=True, tune=(0.01, 2.0), log=True),),
-        )
+        ),
+        AgentSpec(
+            name="SAC",  # never built: for the message about spaces
+            framework="numpy",
+            action_spaces=frozenset({"box"}),
+            factory="linear_agent_plugin:build",
+        ),
     ]
