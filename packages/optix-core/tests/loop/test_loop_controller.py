@@ -295,11 +295,12 @@ def test_validation_decides_and_is_paced_by_its_share_of_steps(tmp_path):
         confirm_episodes=0,
         validation_share=0.5,
     ).run()
-    # 8 validation steps are allowed per 16 training steps, which are 4 windows
+    # 8 validation steps are allowed per 16 training steps, which are 4 windows; the untrained policy's come first
     assert result.validation_steps <= 0.5 * result.steps + 8
     assert result.best_score < 100
     scores = [e["numbers"]["score"] for e in events(tmp_path, "decision")]
-    assert scores == [1.0, 4.0, 8.0, 12.0, 16.0, 20.0]
+    assert scores == [4.0, 8.0, 12.0, 16.0, 20.0]
+    assert events(tmp_path, "baseline")[0]["score"] == 0.0
 
 
 class ReturnEvaluator(ScriptedEvaluator):

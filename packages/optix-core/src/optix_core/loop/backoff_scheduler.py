@@ -99,6 +99,14 @@ class BackoffScheduler:
         """Judge a probe; see :func:`~optix_core.loop.transition.decide_probe`."""
         return self._take(decide_probe(self._snapshot, report, self._config))
 
+    def set_baseline(self, score: float) -> None:
+        """Tell the score of the untrained policy: the lower end of the observed range, which a fast learner climbs unseen.
+
+        Ignored if it is not finite, and once scores were seen.
+        """
+        if math.isfinite(score) and not self._snapshot.scores:
+            self._snapshot = replace(self._snapshot, low=float(score))
+
     def configure(self, **options: Any) -> None:
         """Change options before or between windows; those at ``CONTROLLER_DEFAULTS`` leave what is in force.
 

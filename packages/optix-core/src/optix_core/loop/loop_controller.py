@@ -251,10 +251,19 @@ class LoopController:
                 budget=dataclasses.asdict(self.budget),
                 hyperparams=self.agent.get_hyperparams().params,
             )
+            self._measure_baseline()
             if self.registry.best is None:
                 # So that there is something to go back to if the very first updates diverge.
                 self.storage.save("start", EvalMetrics(math.nan, {}, -1))
         self.callbacks.fire("on_loop_start")
+
+    def _measure_baseline(self) -> None:
+        """Score the untrained policy once: a fast learner may have climbed most of its range at the first evaluation."""
+        if self.validator is None or self.history:
+            return
+        metrics = self.validator.measure(self.validator.next_index())
+        self.scheduler.set_baseline(metrics.primary_score)
+        self.log("baseline", score=metrics.primary_score, episodes=len(metrics.episode_returns))
 
     def _loop(self) -> Stop:
         while True:
