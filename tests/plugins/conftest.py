@@ -30,9 +30,13 @@ class Environment:
     python: Path
     extra: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run Python with ``arguments``; variables of ours that are set outside do not reach it."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OPTIX_", "PYTHON", "COVERAGE"))}
+        inherited = {
+            k: v for k, v in os.environ.items() if not k.startswith(("OPTIX_", "PYTHON", "COVERAGE"))
+        }
         return subprocess.run(
             [str(self.python), *arguments],
             capture_output=True,
@@ -43,7 +47,9 @@ class Environment:
             env={**inherited, **QUIET, **self.extra, **(env or {})},
         )
 
-    def optix(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def optix(
+        self, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command line."""
         return self.run("-m", "optix_core", *arguments, env=env)
 
@@ -54,7 +60,7 @@ class Environment:
 
 
 def third_party_libraries(folder: Path) -> Path:
-    """Links to everything installed for development except optix itself, so that discovery finds only what tests install."""
+    """Links to everything installed here except optix, so that discovery finds only what tests install."""
     folder.mkdir()
     for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
         ours = entry.name.lower().removeprefix("_editable_impl_").startswith("optix")
@@ -143,7 +149,12 @@ def _write_plugin(
         (site / package / f"{module}.py").write_text(text, encoding="utf-8")
     info = site / f"{package}-{version}.dist-info"
     info.mkdir(exist_ok=True)
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        f"Version: {version}",
+        *(f"Requires-Dist: {r}" for r in requires),
+    ]
     (info / "METADATA").write_text("\n".join([*lines, "", ""]), encoding="utf-8")
     value = f"{package}.plugin" if entry_point is None else entry_point
     if value:

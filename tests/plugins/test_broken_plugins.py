@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,31 +32,65 @@ def agents(*specs: str, header: str = HEADER) -> str:
 
 
 FAULTS: dict[str, Fault] = {
-    "optix-import": Fault("import no_such_package\n", "failed", "import", "ModuleNotFoundError: No module named 'no_such_package'"),
+    "optix-import": Fault(
+        "import no_such_package\n",
+        "failed",
+        "import",
+        "ModuleNotFoundError: No module named 'no_such_package'",
+    ),
     "optix-exit": Fault("raise SystemExit(3)\n", "failed", "import", "SystemExit: 3"),
     "optix-syntax": Fault("def broken(:\n", "failed", "import", "SyntaxError"),
     "optix-typo": Fault(
-        HEADER + "@hookimpl\ndef optix_agent():\n    return []\n", "failed", "register",
+        HEADER + "@hookimpl\ndef optix_agent():\n    return []\n",
+        "failed",
+        "register",
         "unknown hook 'optix_agent'; did you mean 'optix_agents'?",
     ),
-    "optix-argument": Fault(HEADER + "@hookimpl\ndef optix_agents(config):\n    return []\n", "failed", "validate", "config"),
-    "optix-none": Fault(HEADER + "@hookimpl\ndef optix_agents():\n    pass\n", "failed", "register", "optix_agents() returned None; return a list"),
+    "optix-argument": Fault(
+        HEADER + "@hookimpl\ndef optix_agents(config):\n    return []\n", "failed", "validate", "config"
+    ),
+    "optix-none": Fault(
+        HEADER + "@hookimpl\ndef optix_agents():\n    pass\n",
+        "failed",
+        "register",
+        "optix_agents() returned None; return a list",
+    ),
     "optix-spec": Fault(
-        agents("AgentSpec(name='A', factory='not a factory', framework='numpy', action_spaces=frozenset({'discrete'}))"),
-        "failed", "register", "factory is 'not a factory'",
+        agents(SPEC.format(name="A").replace("x.y:z", "not a factory")),
+        "failed",
+        "register",
+        "factory is 'not a factory'",
     ),
     "optix-space": Fault(
-        agents("AgentSpec(name='A', factory='x.y:z', framework='numpy', action_spaces=frozenset({'discreet'}))"),
-        "failed", "register", "Did you mean 'discrete'?",
+        agents(SPEC.format(name="A").replace("discrete", "discreet")),
+        "failed",
+        "register",
+        "Did you mean 'discrete'?",
     ),
-    "optix-twice": Fault(agents(SPEC.format(name="A"), SPEC.format(name="a")), "failed", "register", "two agent specs are called 'a'"),
+    "optix-twice": Fault(
+        agents(SPEC.format(name="A"), SPEC.format(name="a")),
+        "failed",
+        "register",
+        "two agent specs are called 'a'",
+    ),
     "optix-api": Fault(HEADER.replace("1.0", "2.0"), "incompatible", "api", "written for plugin API 2.0"),
     "optix-no-api": Fault("", "failed", "api", "it does not say OPTIX_API"),
-    "optix-future": Fault(HEADER, "incompatible", "requires", "needs optix-core", {"requires": ("optix-core>=7",)}),
-    "optix-past": Fault(HEADER, "incompatible", "requires", "needs optix-core<0.0.1", {"requires": ("optix-core<0.0.1",)}),
-    "optix-nowhere": Fault(HEADER, "failed", "import", "ModuleNotFoundError", {"entry_point": "optix_nowhere.missing"}),
-    "optix-wrong-type": Fault(HEADER + "@hookimpl\ndef optix_agents():\n    return ['PPO']\n", "failed", "register", "optix_agents()[0] is str; it must be AgentSpec"),
-}  # fmt: skip
+    "optix-future": Fault(
+        HEADER, "incompatible", "requires", "needs optix-core", {"requires": ("optix-core>=7",)}
+    ),
+    "optix-past": Fault(
+        HEADER, "incompatible", "requires", "needs optix-core<0.0.1", {"requires": ("optix-core<0.0.1",)}
+    ),
+    "optix-nowhere": Fault(
+        HEADER, "failed", "import", "ModuleNotFoundError", {"entry_point": "optix_nowhere.missing"}
+    ),
+    "optix-wrong-type": Fault(
+        HEADER + "@hookimpl\ndef optix_agents():\n    return ['PPO']\n",
+        "failed",
+        "register",
+        "optix_agents()[0] is str; it must be AgentSpec",
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +126,9 @@ def test_the_table_names_every_fault(broken) -> None:
     done = broken.optix("plugins", "list")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    for name in FAULTS:
+    for name, fault in FAULTS.items():
         (row,) = [line for line in done.stdout.splitlines() if line.split()[0] == name]
-        assert FAULTS[name].state in row
+        assert fault.state in row
     assert f"2 ok, {len(FAULTS)} not loaded; run: optix plugins doctor" in done.stdout
 
 
@@ -211,7 +244,9 @@ def test_doctor_names_stale_metadata_and_missing_entry_points(hello, write, tmp_
         assert "registers nothing" in found[name, "warning"]["message"]
 
 
-def test_doctor_names_heavy_imports_unmet_requirements_and_unknown_switches(hello, write, tmp_path: Path) -> None:
+def test_doctor_names_heavy_imports_unmet_requirements_and_unknown_switches(
+    hello, write, tmp_path: Path
+) -> None:
     write(tmp_path, "optix-heavy", "import numpy\n" + HEADER)
     write(tmp_path, "optix-needy", HEADER, requires=("optix-core>=0.1,<1", "no-such-library>=3"))
     environment = hello.having(tmp_path)
@@ -231,9 +266,16 @@ def test_doctor_asks_the_plugin_itself(hello, write, tmp_path: Path) -> None:
         "    return [Check(name='gpu', status='warning', message=f'none (deep {deep})')]\n"
     )
     write(tmp_path, "optix-own", code)
-    write(tmp_path, "optix-sick", HEADER + "@hookimpl\ndef optix_doctor():\n    raise RuntimeError('no pulse')\n")
+    write(
+        tmp_path,
+        "optix-sick",
+        HEADER + "@hookimpl\ndef optix_doctor():\n    raise RuntimeError('no pulse')\n",
+    )
     found = findings(hello.having(tmp_path))
-    assert (found["optix-own", "warning"]["check"], found["optix-own", "warning"]["message"]) == ("gpu", "none (deep False)")
+    assert (found["optix-own", "warning"]["check"], found["optix-own", "warning"]["message"]) == (
+        "gpu",
+        "none (deep False)",
+    )
     assert "RuntimeError: no pulse" in found["optix-sick", "error"]["message"]
 
 
@@ -253,7 +295,7 @@ def test_a_plugin_can_add_a_verb(hello, write, tmp_path: Path) -> None:
     greet = "def run(argv):\n    print('hello', *argv)\n    return len(argv)\n"
     write(tmp_path, "optix-verb", code, modules={"greet": greet})
     environment = hello.having(tmp_path)
-    script = "import sys; from optix_core.cli.main import main; main(['--help']); print('optix_verb.greet' in sys.modules)"
+    script = "import sys; from optix_core.cli.main import main; main(['--help']); print('optix_verb.greet' in sys.modules)"  # noqa: E501
     lines = environment.run("-c", script).stdout.splitlines()
     assert any(line.split() == ["greet", "say", "hello", "(optix-verb)"] for line in lines)
     assert lines[-1] == "False"
@@ -267,7 +309,8 @@ def test_a_reader_that_goes_away_is_no_error(broken) -> None:
         [str(broken.python), "-m", "optix_core", "plugins", "list", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **broken.extra},
     ) as process:  # fmt: skip
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.close()
         error = process.stderr.read()
     assert process.returncode == 128 + signal.SIGPIPE

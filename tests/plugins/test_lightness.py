@@ -9,7 +9,19 @@ from importlib.metadata import entry_points
 
 import pytest
 
-HEAVY = ("torch", "tensorflow", "keras", "jax", "flax", "optax", "numpy", "scipy", "gymnasium", "pandas", "optuna")
+HEAVY = (
+    "torch",
+    "tensorflow",
+    "keras",
+    "jax",
+    "flax",
+    "optax",
+    "numpy",
+    "scipy",
+    "gymnasium",
+    "pandas",
+    "optuna",
+)
 CODE = """
 import sys, json, io, contextlib
 with contextlib.redirect_stdout(io.StringIO()):
@@ -45,13 +57,20 @@ def test_the_test_can_fail() -> None:
     assert loaded_by("import numpy") == ["numpy"]
 
 
-@pytest.mark.parametrize("point", sorted(entry_points(group="optix_core.plugins"), key=lambda p: p.name), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "point", sorted(entry_points(group="optix_core.plugins"), key=lambda p: p.name), ids=lambda p: p.name
+)
 def test_every_installed_plugin_module_is_light(point) -> None:
     assert loaded_by(f"import {point.value.partition(':')[0]}") == []
 
 
 def test_all_six_distributions_are_listed_as_working() -> None:
-    done = subprocess.run([sys.executable, "-m", "optix_core", "plugins", "list", "--json", "--strict"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "optix_core", "plugins", "list", "--json", "--strict"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found = {p["name"]: p["state"] for p in json.loads(done.stdout)["plugins"] if p["first_party"]}
     ours = ("core", "distributed", "jax", "neuroevo", "tf", "torch")
     assert found == {f"optix-{name}": "ok" for name in ours}

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from optix_core.plugins import scaffold
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,8 @@ def test_it_is_discovered_from_its_wheel(hello) -> None:
 
 
 def test_listing_without_import_imports_nothing_of_it(hello) -> None:
-    code = "import sys; from optix_core.cli.main import main; main(['plugins', 'list', '--no-import']); print('optix_hello' in sys.modules)"
+    arguments = ["plugins", "list", "--no-import"]
+    code = f"import sys; from optix_core.cli.main import main; main({arguments!r}); print('optix_hello' in sys.modules)"
     done = hello.run("-c", code)
     assert "found" in done.stdout
     assert done.stdout.splitlines()[-1] == "False"
@@ -105,21 +107,35 @@ def test_info_shows_its_hyperparameters(hello) -> None:
         ([], {"OPTIX_DISABLE_PLUGIN_AUTOLOAD": "1"}, "OPTIX_DISABLE_PLUGIN_AUTOLOAD"),
     ],
 )
-def test_it_can_be_switched_off_before_it_is_imported(hello, flags: list[str], env: dict[str, str], why: str) -> None:
-    code = f"import sys; from optix_core.cli.main import main; main({[*flags, 'plugins', 'list', '--json']!r}); print('optix_hello' in sys.modules)"
+def test_it_can_be_switched_off_before_it_is_imported(
+    hello, flags: list[str], env: dict[str, str], why: str
+) -> None:
+    arguments = [*flags, "plugins", "list", "--json"]
+    code = f"import sys; from optix_core.cli.main import main; main({arguments!r}); print('optix_hello' in sys.modules)"
     done = hello.run("-c", code, env=env)
     document, _, imported = done.stdout.rstrip().rpartition("\n")
     (found,) = [p for p in json.loads(document)["plugins"] if p["name"] == "optix-hello"]
     assert (found["state"], imported) == ("disabled", "False")
     assert why in found["error"]
-    again = hello.optix(*flags, "agents", "resolve", "CartPole-v1", "--algorithm", "optix-hello:Hello", env=env)
+    again = hello.optix(
+        *flags, "agents", "resolve", "CartPole-v1", "--algorithm", "optix-hello:Hello", env=env
+    )
     assert again.returncode == 2
     assert "optix-hello" in again.stderr
     assert "Traceback" not in again.stderr
 
 
 def test_the_command_line_beats_the_environment(hello) -> None:
-    found = listed(hello.optix("--plugins", "optix-hello", "plugins", "list", "--json", env={"OPTIX_DISABLE_PLUGINS": "optix-hello"}))
+    found = listed(
+        hello.optix(
+            "--plugins",
+            "optix-hello",
+            "plugins",
+            "list",
+            "--json",
+            env={"OPTIX_DISABLE_PLUGINS": "optix-hello"},
+        )
+    )
     assert found["optix-hello"]["state"] == "ok"
 
 
@@ -128,7 +144,9 @@ def test_quiet_prints_what_can_be_installed_again(hello) -> None:
 
 
 def test_components_and_resolution_name_it(hello) -> None:
-    assert "Hello" in hello.optix("components", "agents", "--space", "discrete", "--framework", "numpy").stdout
+    assert (
+        "Hello" in hello.optix("components", "agents", "--space", "discrete", "--framework", "numpy").stdout
+    )
     assert "Hello" not in hello.optix("components", "agents", "--space", "box").stdout
     done = hello.optix("agents", "resolve", "CartPole-v1", "--algorithm", "Hello", "--json")
     assert done.returncode == 0, done.stderr
@@ -136,8 +154,12 @@ def test_components_and_resolution_name_it(hello) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind, framework", [("agent", "torch"), ("tuner", "numpy"), ("callback", "numpy"), ("pipeline", "numpy")])
-def test_every_template_installs_and_passes_its_tests_and_the_doctor(core_only, tmp_path: Path, kind: str, framework: str) -> None:
+@pytest.mark.parametrize(
+    "kind, framework", [("agent", "torch"), ("tuner", "numpy"), ("callback", "numpy"), ("pipeline", "numpy")]
+)
+def test_every_template_installs_and_passes_its_tests_and_the_doctor(
+    core_only, tmp_path: Path, kind: str, framework: str
+) -> None:
     folder = scaffold.create(tmp_path, f"optix-made-{kind}", kind=kind, framework=framework)
     import subprocess
     import sys

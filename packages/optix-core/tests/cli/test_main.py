@@ -9,6 +9,7 @@ import types
 import warnings
 
 import pytest
+
 from optix_core.cli import flags, main, verbs
 from optix_core.errors import (
     AgentResolutionError,
@@ -47,7 +48,9 @@ def verb(monkeypatch: pytest.MonkeyPatch):
 
     module.add_arguments, module.run, module.action = add_arguments, run, lambda: 0
     monkeypatch.setitem(sys.modules, "probe_cmd", module)
-    monkeypatch.setattr(main, "VERBS", (*verbs.VERBS, verbs.Verb("probe", "for tests", "probe_cmd", json=True)))
+    monkeypatch.setattr(
+        main, "VERBS", (*verbs.VERBS, verbs.Verb("probe", "for tests", "probe_cmd", json=True))
+    )
     return module
 
 
@@ -57,7 +60,9 @@ def test_arguments_reach_the_verb(verb) -> None:
     assert (args.words, args.number, args.json) == (["a", "env.x=1e-3"], 3, True)
 
 
-@pytest.mark.parametrize("argv", [["--strict", "--no-plugin", "a", "probe", "w"], ["probe", "w", "--no-plugin", "a", "--strict"]])
+@pytest.mark.parametrize(
+    "argv", [["--strict", "--no-plugin", "a", "probe", "w"], ["probe", "w", "--no-plugin", "a", "--strict"]]
+)
 def test_flags_mean_the_same_before_and_after_the_verb(verb, argv: list[str]) -> None:
     assert main.main(argv) == 0
     (args,) = verb.seen
@@ -128,7 +133,9 @@ def test_version_names_core_and_api(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-def test_errors_become_one_message_and_a_status(verb, capsys: pytest.CaptureFixture[str], error: Exception, status: int) -> None:
+def test_errors_become_one_message_and_a_status(
+    verb, capsys: pytest.CaptureFixture[str], error: Exception, status: int
+) -> None:
     def fail() -> int:
         raise error
 
@@ -146,10 +153,16 @@ def test_a_group_of_errors_is_listed(verb, capsys: pytest.CaptureFixture[str]) -
 
     verb.action = fail
     assert main.main(["probe"]) == 1
-    assert capsys.readouterr().err.splitlines() == ["optix: two failed", "  [E-PLUGIN-BROKEN] a", "  [E-PLUGIN-BROKEN] b"]
+    assert capsys.readouterr().err.splitlines() == [
+        "optix: two failed",
+        "  [E-PLUGIN-BROKEN] a",
+        "  [E-PLUGIN-BROKEN] b",
+    ]
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("bug"), ExceptionGroup("mixed", [PluginBroken("a"), ValueError("b")])])
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("bug"), ExceptionGroup("mixed", [PluginBroken("a"), ValueError("b")])]
+)
 def test_what_optix_did_not_foresee_is_not_hidden(verb, error: Exception) -> None:
     def fail() -> int:
         raise error
@@ -176,7 +189,15 @@ def test_a_verb_may_end_the_program(verb, capsys: pytest.CaptureFixture[str]) ->
     assert "no luck" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [["probe", "--nunber", "3"], ["probe", "--num", "3"], ["probe", "--number", "three"], ["--stric", "probe"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["probe", "--nunber", "3"],
+        ["probe", "--num", "3"],
+        ["probe", "--number", "three"],
+        ["--stric", "probe"],
+    ],
+)
 def test_wrong_options_are_wrong_usage(verb, capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
     assert main.main(argv) == 2
     assert "error" in capsys.readouterr().err
@@ -204,7 +225,9 @@ def test_our_warnings_are_one_line_and_others_stay(verb, capsys: pytest.CaptureF
     assert warnings.showwarning is before
 
 
-def test_help_survives_a_wrong_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_survives_a_wrong_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("OPTIX_STRICT_PLUGINS", "perhaps")
     with use_registry(Registry(entry_points=())):
         assert main.main(["--help"]) == 0
@@ -212,16 +235,22 @@ def test_help_survives_a_wrong_variable(monkeypatch: pytest.MonkeyPatch, capsys:
         assert main.main(["plugins", "list"]) == 2
 
 
-def test_a_module_can_be_loaded_as_a_plugin_and_traced(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_module_can_be_loaded_as_a_plugin_and_traced(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "my_local_plugin.py").write_text("OPTIX_API = '1.0'\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert main.main(["-p", "my_local_plugin", "--trace-plugins", "plugins", "list"]) == 0
     captured = capsys.readouterr()
-    assert any(line.split()[:4] == ["my-local-plugin", "-", "1.0", "ok"] for line in captured.out.splitlines())
+    assert any(
+        line.split()[:4] == ["my-local-plugin", "-", "1.0", "ok"] for line in captured.out.splitlines()
+    )
     assert "my-local-plugin" in captured.err
 
 
 def test_python_m_is_the_same_program() -> None:
-    done = subprocess.run([sys.executable, "-m", "optix_core", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "optix_core", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("optix-core ")

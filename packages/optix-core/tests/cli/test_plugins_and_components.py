@@ -6,6 +6,7 @@ import json
 import types
 
 import pytest
+
 from optix_core.cli.main import main
 from optix_core.plugin import AgentSpec, Hyper, Option, TunerSpec, hookimpl
 from optix_core.plugins.registry import Registry, use_registry
@@ -20,7 +21,8 @@ def plugin() -> types.ModuleType:
         rate = Hyper("learning_rate", 3e-4, low=0.0, low_open=True, tune=(1e-4, 1e-2), log=True, help="step")
         common = {"factory": "demo.agent:build", "framework": "torch", "hyperparams": (rate,)}
         return [
-            AgentSpec(name="Walk", action_spaces=frozenset({"box"}), summary="walks", requires=("no-such-thing>=2", "numpy>=1"),
+            AgentSpec(name="Walk", action_spaces=frozenset({"box"}), summary="walks",
+                      requires=("no-such-thing>=2", "numpy>=1"),
                       options=(Option("hidden_sizes", (64, 64), help="widths"),), default_rank=3, **common),
             AgentSpec(name="Pick", action_spaces=frozenset({"discrete"}), **(common | {"framework": "jax"})),
         ]  # fmt: skip

@@ -7,17 +7,25 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from optix_core.errors import ConfigError
 from optix_core.plugins import scaffold
 
-KINDS = [("agent", "numpy"), ("agent", "torch"), ("tuner", "numpy"), ("callback", "numpy"), ("pipeline", "numpy")]
+KINDS = [
+    ("agent", "numpy"),
+    ("agent", "torch"),
+    ("tuner", "numpy"),
+    ("callback", "numpy"),
+    ("pipeline", "numpy"),
+]
 
 
 @pytest.mark.parametrize("kind, framework", KINDS)
 def test_every_file_is_complete_and_parses(kind: str, framework: str) -> None:
     files = scaffold.render("Optix.My_Thing", kind=kind, framework=framework)
     assert {"pyproject.toml", "README.md", ".github/workflows/tests.yml", "tests/test_conformance.py",
-            "src/optix_my_thing/py.typed", "src/optix_my_thing/plugin.py", f"src/optix_my_thing/{kind}.py"} <= set(files)  # fmt: skip
+            "src/optix_my_thing/py.typed", "src/optix_my_thing/plugin.py",
+            f"src/optix_my_thing/{kind}.py"} <= set(files)  # fmt: skip
     for path, text in files.items():
         assert "${" not in text.replace("${{ matrix", ""), path
         if path.endswith(".py"):
@@ -38,7 +46,9 @@ def test_the_plugin_module_imports_only_what_is_light(kind: str, framework: str)
     assert not [n for n in ast.walk(tree) if isinstance(n, ast.Import)]
 
 
-@pytest.mark.parametrize("name", ["", "-x", "9lives", "a b", "optix-core", "Optix_Torch", "optix", "../up", "class"])
+@pytest.mark.parametrize(
+    "name", ["", "-x", "9lives", "a b", "optix-core", "Optix_Torch", "optix", "../up", "class"]
+)
 def test_names_that_cannot_be_used_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="E-USAGE"):
         scaffold.create(tmp_path, name)

@@ -1,4 +1,7 @@
-"""An agent for optix. Importing this package imports nothing heavy: names are looked up when they are used."""
+"""An agent for optix.
+
+Importing this package imports nothing heavy: names are looked up when they are used.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,14 @@ class HelloAgent(BaseAgent):
     default_log_params = log_params(HYPERPARAMS)
 
     def __init__(self, ctx: AgentContext) -> None:
-        if not isinstance(ctx.action_space, spaces.Discrete) or not isinstance(ctx.observation_space, spaces.Box):
-            raise SpaceError(f"Hello needs Box observations and Discrete actions, not {ctx.observation_space}, {ctx.action_space}")
-        inputs = int(np.prod(ctx.observation_space.shape)) + 1
-        self._first = int(ctx.action_space.start)
+        seen, acted = ctx.observation_space, ctx.action_space
+        if not isinstance(acted, spaces.Discrete) or not isinstance(seen, spaces.Box):
+            raise SpaceError(f"Hello needs Box observations and Discrete actions, not {seen} and {acted}")
+        inputs = int(np.prod(seen.shape)) + 1
+        self._first = int(acted.start)
         self._rng = np.random.default_rng(ctx.seed)
         self._params = merge(HYPERPARAMS, ctx.hyperparams, owner="Hello")
-        self._weights = {"policy": np.zeros((inputs, int(ctx.action_space.n))), "value": np.zeros(inputs)}
+        self._weights = {"policy": np.zeros((inputs, int(acted.n))), "value": np.zeros(inputs)}
 
     def _features(self, observations: Any, rows: int) -> NDArray[np.float64]:
         """[rows, inputs]: flattened observations and a constant 1."""
@@ -45,10 +47,12 @@ class HelloAgent(BaseAgent):
         return weights / weights.sum(axis=1, keepdims=True)
 
     def act(self, observation: Any, *, deterministic: bool = False) -> int:
+        """An action of the environment's space."""
         p = self._probabilities(self._features(observation, 1))[0]
         return self._first + int(p.argmax() if deterministic else self._rng.choice(len(p), p=p))
 
     def learn(self, episode_data: EpisodeData) -> Mapping[str, Any]:
+        """One gradient step from one window."""
         data, hp = episode_data, self._params
         x = self._features(data.observations, data.n_steps)
         following = self._features(data.next_observations(), data.n_steps)
@@ -63,27 +67,31 @@ class HelloAgent(BaseAgent):
             gae_lambda=hp["gae_lambda"],
         ).ravel()
         advantages = (errors - errors.mean()) / (errors.std() + 1e-8)
-        p = self._probabilities(x)
+        p, rate = self._probabilities(x), hp["learning_rate"]
         chosen = np.eye(p.shape[1])[data.actions.ravel().astype(int) - self._first]
         self._weights = {
-            "policy": self._weights["policy"] + hp["learning_rate"] * x.T @ (advantages[:, None] * (chosen - p)) / len(x),
-            "value": self._weights["value"] + hp["learning_rate"] * x.T @ errors / (x**2).sum(),
+            "policy": self._weights["policy"] + rate * x.T @ (advantages[:, None] * (chosen - p)) / len(x),
+            "value": self._weights["value"] + rate * x.T @ errors / (x**2).sum(),
         }
         entropy = -(p * np.log(p + 1e-12)).sum(axis=1).mean()
         return {"entropy": float(entropy), "value_error": float(np.abs(errors).mean())}
 
     def get_hyperparams(self) -> HyperparamSet:
+        """A copy of the values in force."""
         return HyperparamSet(dict(self._params))
 
     def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
+        """Put values in force; a wrong one raises HyperparamError and changes nothing."""
         self._params = update(self._params, hyperparams, HYPERPARAMS, owner="Hello")
 
     def save_weights(self, path: str) -> None:
-        with open(path, "wb") as file:
+        """Write the weights to a file."""
+        with Path(path).open("wb") as file:
             np.savez(file, allow_pickle=False, **self._weights)
 
     def load_weights(self, path: str) -> None:
-        with open(path, "rb") as file:
+        """Read the weights from a file, all or nothing."""
+        with Path(path).open("rb") as file:
             try:
                 with np.load(file, allow_pickle=False) as saved:
                     weights = {name: np.array(saved[name]) for name in saved.files}
@@ -99,10 +107,12 @@ class HelloAgent(BaseAgent):
         self._weights = {name: np.array(array) for name, array in weights.items()}
 
     def state_dict(self) -> dict[str, Any]:
+        """Everything that decides what comes next, for exact resuming."""
         weights = {name: array.copy() for name, array in self._weights.items()}
         return {"weights": weights, "params": dict(self._params), "rng": generator_state(self._rng)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, all or nothing."""
         self._adopt(state["weights"], "the state")
         self._params = dict(state["params"])
         restore_generator(self._rng, state["rng"])

@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     one = commands.add_parser("resolve", help="show what make_agent would choose, without building it")
     one.add_argument("env", metavar="ENV", help="id of a registered environment, for example CartPole-v1")
-    one.add_argument("--algorithm", metavar="NAME", help="agent or algorithm, also PLUGIN:NAME or FRAMEWORK:NAME")
+    one.add_argument(
+        "--algorithm", metavar="NAME", help="agent or algorithm, also PLUGIN:NAME or FRAMEWORK:NAME"
+    )
     one.add_argument("--framework", metavar="NAME", help="only agents of this framework")
     for word, text in (
         ("deterministic", "only agents with a deterministic policy; or only stochastic ones"),
@@ -51,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
             "steps": list(found.steps),
         })  # fmt: skip
     else:
-        print(f"{args.env}: {found.qualified} ({found.record.label}; {found.spec.framework}; {found.spec.factory})")
+        print(
+            f"{args.env}: {found.qualified} ({found.record.label}; {found.spec.framework}; {found.spec.factory})"
+        )
         print("\n".join(f"  {step}" for step in found.steps))
     return OK

@@ -17,7 +17,9 @@ from optix_core.plugins.specs import SPACE_KINDS, SPEC_TYPES, AgentSpec, Compone
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A kind, and filters for agents."""
     parser.add_argument("kind", nargs="?", help=f"one kind only: {', '.join(SPEC_TYPES)}")
-    parser.add_argument("--space", metavar="KIND", help="agents that act in this kind of space, for example box")
+    parser.add_argument(
+        "--space", metavar="KIND", help="agents that act in this kind of space, for example box"
+    )
     parser.add_argument("--framework", metavar="NAME", help="agents of this framework, for example torch")
 
 
@@ -26,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
     kind = None if args.kind is None else _kind(args.kind)
     if args.space is not None and args.space not in SPACE_KINDS:
         meant = did_you_mean(args.space, SPACE_KINDS)
-        raise ConfigError(f"--space is {args.space!r}.{meant} Kinds: {', '.join(SPACE_KINDS)}", code="E-USAGE")
+        raise ConfigError(
+            f"--space is {args.space!r}.{meant} Kinds: {', '.join(SPACE_KINDS)}", code="E-USAGE"
+        )
     if (args.space or args.framework) and kind not in {None, "agent"}:
         raise ConfigError(f"--space and --framework are about agents, not about a {kind}", code="E-USAGE")
     framework = None if args.framework is None else framework_name(args.framework)

@@ -36,11 +36,29 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--plugins", metavar="A,B", default=absent, help="load only these installed plugins; '' loads none"
     )
-    group.add_argument("--no-plugin", metavar="NAME", action="append", default=absent, help="do not load this plugin")
-    group.add_argument("-p", metavar="MODULE", dest="modules", action="append", default=absent, help="load this module as a plugin")
-    group.add_argument("--strict", action="store_true", default=absent, help="a plugin that does not load is an error")
-    group.add_argument("--trace-plugins", action="store_true", default=absent, help="say how plugins are found, on standard error")
-    group.add_argument("--traceback", action="store_true", default=absent, help="show where an error came from")
+    group.add_argument(
+        "--no-plugin", metavar="NAME", action="append", default=absent, help="do not load this plugin"
+    )
+    group.add_argument(
+        "-p",
+        metavar="MODULE",
+        dest="modules",
+        action="append",
+        default=absent,
+        help="load this module as a plugin",
+    )
+    group.add_argument(
+        "--strict", action="store_true", default=absent, help="a plugin that does not load is an error"
+    )
+    group.add_argument(
+        "--trace-plugins",
+        action="store_true",
+        default=absent,
+        help="say how plugins are found, on standard error",
+    )
+    group.add_argument(
+        "--traceback", action="store_true", default=absent, help="show where an error came from"
+    )
 
 
 def merge_flags(*parsed: argparse.Namespace) -> argparse.Namespace:
@@ -51,7 +69,7 @@ def merge_flags(*parsed: argparse.Namespace) -> argparse.Namespace:
     for namespace in parsed:
         for name, value in vars(namespace).items():
             if isinstance(value, list) and isinstance(before := getattr(merged, name, None), list):
-                setattr(merged, name, [*before, *value])  # pyright: ignore[reportUnknownArgumentType]
+                setattr(merged, name, [*before, *value])
             else:
                 setattr(merged, name, value)
     return merged

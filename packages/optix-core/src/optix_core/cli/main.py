@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -86,7 +86,9 @@ def _top_parser() -> Parser:
 
 
 def _only_flags(top: argparse.Namespace) -> argparse.Namespace:
-    return argparse.Namespace(**{k: v for k, v in vars(top).items() if k not in {"help", "version", "verb", "rest"}})
+    return argparse.Namespace(
+        **{k: v for k, v in vars(top).items() if k not in {"help", "version", "verb", "rest"}}
+    )
 
 
 def _run_verb(verb: Verb, rest: list[str], flags: argparse.Namespace) -> int:
@@ -113,7 +115,9 @@ def _plugin_command(name: str, rest: list[str]) -> int:
     offered = {c.spec.name: c for c in registry.commands()}
     if name not in offered:
         known = [*(v.name for v in VERBS), *offered]
-        raise ConfigError(f"there is no verb {name!r}.{did_you_mean(name, known)} See: optix --help", code="E-USAGE")
+        raise ConfigError(
+            f"there is no verb {name!r}.{did_you_mean(name, known)} See: optix --help", code="E-USAGE"
+        )
     component = registry.command(name)  # refuses a verb that two plugins offer
     check_requires(component)
     return int(load_factory(component)(rest) or OK)
@@ -121,7 +125,9 @@ def _plugin_command(name: str, rest: list[str]) -> int:
 
 def _configure(flags: argparse.Namespace) -> None:
     """Put the command line's switches in force; reads no plugin yet."""
-    given = flags.plugins is not None or flags.no_plugin or flags.modules or flags.strict or flags.trace_plugins
+    given = (
+        flags.plugins is not None or flags.no_plugin or flags.modules or flags.strict or flags.trace_plugins
+    )
     if not given:
         return
     from optix_core.plugins.registry import configure
@@ -175,7 +181,11 @@ def _offered_verbs(flags: argparse.Namespace) -> tuple[list[tuple[str, str]], st
     specs = [(record, spec) for record in records for spec in record.specs if spec.kind == "command"]
     rows = sorted((spec.name, f"{spec.summary} ({record.name})") for record, spec in specs)
     broken = [record for record in records if record.broken]
-    note = f"{len(broken)} {plural('plugin', len(broken))} did not load; run: optix plugins doctor" if broken else ""
+    note = (
+        f"{len(broken)} {plural('plugin', len(broken))} did not load; run: optix plugins doctor"
+        if broken
+        else ""
+    )
     return rows, note
 
 
@@ -203,7 +213,7 @@ def _report_group(group: BaseExceptionGroup[OptixError], flags: argparse.Namespa
 
 
 @contextmanager
-def _warnings_as_lines() -> Iterator[None]:
+def _warnings_as_lines() -> Generator[None, None, None]:
     """Show optix's warnings as one line on standard error; others as usual."""
     with warnings.catch_warnings():
         before = warnings.showwarning

@@ -24,14 +24,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one = commands.add_parser("list", help="what is installed and whether it works")
     one.add_argument("--no-import", action="store_true", help="read metadata only; import no plugin")
     one.add_argument("--all", action="store_true", help="show disabled plugins as well")
-    _formats(one).add_argument("--quiet", action="store_true", help="only the names of distributions that work")
+    _formats(one).add_argument(
+        "--quiet", action="store_true", help="only the names of distributions that work"
+    )
     one = commands.add_parser("info", help="everything about one plugin or component")
     one.add_argument("name", metavar="NAME[:COMPONENT]")
     _formats(one)
     one = commands.add_parser("doctor", help="find out what is wrong, and what to do")
     one.add_argument("name", nargs="?", help="only this plugin")
-    one.add_argument("--deep", action="store_true", help="also build every agent and run the conformance checks")
-    one.add_argument("--timeout", type=float, default=30.0, metavar="S", help="seconds that one plugin may take to import (30)")
+    one.add_argument(
+        "--deep", action="store_true", help="also build every agent and run the conformance checks"
+    )
+    one.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds that one plugin may take to import (30)",
+    )
     _formats(one)
     one = commands.add_parser("new", help="write a small complete plugin to start from")
     one.add_argument("name", help="name of the distribution, for example optix-hello")
@@ -63,7 +73,11 @@ def _list(args: argparse.Namespace) -> int:
         print_json({**_environment(), "plugins": [record.to_dict() for record in records]})
         return status
     if args.quiet:
-        usable = {r.dist for r in records if r.dist is not None and (r.loaded or (args.no_import and r.state == "found"))}
+        usable = {
+            r.dist
+            for r in records
+            if r.dist is not None and (r.loaded or (args.no_import and r.state == "found"))
+        }
         print("\n".join(sorted(usable)))
         return status
     shown = [r for r in records if args.all or r.state != "disabled"]
@@ -145,7 +159,10 @@ def _doctor(args: argparse.Namespace) -> int:
     registry = default_registry()
     if args.name is not None:
         # by metadata only: a plugin that crashes the process has to be found as well
-        _require_known(args.name, [r.name for r in registry.discover()] + [canonical(m) for m in registry.switches.modules])
+        _require_known(
+            args.name,
+            [r.name for r in registry.discover()] + [canonical(m) for m in registry.switches.modules],
+        )
     report = doctor.examine(registry, only=args.name, deep=args.deep, timeout=args.timeout)
     if args.json:
         print_json({**_environment(), **report.to_dict()})

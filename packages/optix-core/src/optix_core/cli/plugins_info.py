@@ -23,7 +23,11 @@ def specs_called(record: Record, name: str) -> tuple[ComponentSpec, ...]:
     found = tuple(s for s in record.specs if s.name.casefold() == name.casefold())
     if not found:
         known = [s.name for s in record.specs]
-        offers = f"It offers: {', '.join(known)}" if known else f"It offers nothing ({record.error or record.state})."
+        offers = (
+            f"It offers: {', '.join(known)}"
+            if known
+            else f"It offers nothing ({record.error or record.state})."
+        )
         raise PluginNotFound(f"{record.name} has no component {name!r}.{did_you_mean(name, known)} {offers}")
     return found
 
@@ -32,7 +36,10 @@ def as_data(record: Record, specs: Sequence[ComponentSpec]) -> dict[str, Any]:
     """The plugin's record with the requirements of each component judged."""
     data = record.to_dict()
     data["specs"] = [
-        {**s.to_dict(), "unmet": [{"requirement": u.requirement, "found": u.found} for u in unmet(s.requires)]}
+        {
+            **s.to_dict(),
+            "unmet": [{"requirement": u.requirement, "found": u.found} for u in unmet(s.requires)],
+        }
         for s in specs
     ]
     return {"plugin": data}

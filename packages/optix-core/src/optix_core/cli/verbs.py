@@ -1,6 +1,7 @@
 """Which verbs there are. A verb's module is imported only when the verb is chosen.
 
-To add one: a row here, and a module with ``add_arguments(parser)`` and ``run(args) -> int``. ``args`` also has the flags that every
+To add one: a row here, and a module with ``add_arguments(parser)`` and ``run(args) -> int``. ``args`` also has the
+flags that every
 verb accepts (see :mod:`optix_core.cli.flags`), and ``json`` if the row says so. Errors are raised, not printed: an
 :class:`~optix_core.errors.OptixError` becomes one message on standard error and the exit status that fits it.
 """
@@ -30,11 +31,11 @@ class Verb:
 VERBS: tuple[Verb, ...] = (
     Verb("train", "train an agent in an environment until it has converged", "optix_core.cli.train_cmd", json=True),
     Verb("resume", "continue a run that was interrupted", "optix_core.cli.resume_cmd", json=True),
-    Verb("eval", "play episodes with a trained policy and report its return", "optix_core.cli.evaluate_cmd", json=True),
+    Verb("eval", "play episodes with a trained policy", "optix_core.cli.evaluate_cmd", json=True),
     Verb("explain", "tell in sentences what a run did and why", "optix_core.cli.explain_cmd", json=True),
     Verb("config", "show a configuration: each value and where it came from", "optix_core.cli.config_cmd"),
     Verb("plugins", "list, examine, diagnose or create plugins", "optix_core.cli.plugins_cmd"),
-    Verb("components", "list agents, pipelines, tuners and so on, and who offers them", "optix_core.cli.components_cmd", json=True),
-    Verb("agents", "show which agent would be chosen for an environment, and why", "optix_core.cli.agents_cmd"),
+    Verb("components", "list agents, tuners and all else, with who offers it", "optix_core.cli.components_cmd", True),
+    Verb("agents", "show which agent an environment would get, and why", "optix_core.cli.agents_cmd"),
 )  # fmt: skip
 """Verbs in the order of ``optix --help``; plugins may add others."""

@@ -1,6 +1,7 @@
 """What is wrong with the installed plugins, and what mends it?
 
-Looks at metadata first, then imports every plugin in a process of its own, so that a crash or a hang is one more finding.
+Looks at metadata first, then imports every plugin in a process of its own, so that a crash or a hang is one more
+finding.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def examine(
     records = registry.discover()
     modules = [Record(name=canonical(m), target=m, origin="argument") for m in registry.switches.modules]
     findings = [*_installation(), *_switches(registry, records)]
-    findings += [f for record in (*records, *modules) for f in _plugin(record, only=only, deep=deep, timeout=timeout)]
+    findings += [
+        f for record in (*records, *modules) for f in _plugin(record, only=only, deep=deep, timeout=timeout)
+    ]
     if only is not None:
         findings = [f for f in findings if f.plugin == canonical(only)]
     return DoctorReport(environment=_environment(), findings=tuple(findings))
@@ -141,7 +144,9 @@ def _requires_core(dist: Distribution) -> bool:
     try:
         return core_requirement(dist.requires or (), CORE) is not None
     except ValueError:
-        return False  # unreadable requirements of whatever package; that of a plugin is reported by the loader
+        return (
+            False  # unreadable requirements of whatever package; that of a plugin is reported by the loader
+        )
 
 
 def _place(dist: Distribution) -> str:
@@ -159,7 +164,8 @@ def _installation() -> Iterable[Finding]:
                 plugin=name,
                 check="metadata",
                 status="warning",
-                message=f"installed twice: {places[0]} is used, hiding {stale}. Delete the stale one, or reinstall {name}",
+                message=f"installed twice: {places[0]} is used, hiding {stale}."
+                f" Delete the stale one, or reinstall {name}",
                 data={"places": places},
             )
         first = dists[0]
@@ -168,8 +174,8 @@ def _installation() -> Iterable[Finding]:
                 plugin=name,
                 check="entry point",
                 status="warning",
-                message=f"installed from {places[0]}, but it names no plugin module in {ENTRY_POINT_GROUP}, so it registers"
-                " nothing. If its pyproject.toml has one, reinstall it: entry points are written at installation",
+                message=f"installed from {places[0]}, but it names no plugin module in {ENTRY_POINT_GROUP}, so it"
+                " registers nothing. If its pyproject.toml has one, reinstall it: installing writes entry points",
             )
         yield from _unmet(name, first)
 
@@ -185,7 +191,8 @@ def _unmet(name: str, dist: Distribution) -> Iterable[Finding]:
             plugin=name,
             check="requirements",
             status="error",
-            message=f"needs {item.requirement}, found {item.found or 'none'}. Install: {install_command(item.requirement)}",
+            message=f"needs {item.requirement}, found {item.found or 'none'}."
+            f" Install: {install_command(item.requirement)}",
         )
 
 
@@ -201,10 +208,14 @@ def _plugin(record: Record, *, only: str | None, deep: bool, timeout: float) -> 
     if only is not None and record.name != canonical(only):
         return
     if record.state == "disabled":
-        yield Finding(plugin=record.name, check="import", status="ok", message=f"not examined: {record.error}")
+        yield Finding(
+            plugin=record.name, check="import", status="ok", message=f"not examined: {record.error}"
+        )
         return
     if record.broken:
-        yield _failure(record.name, record.phase or "discover", record.error or record.state, record.traceback)
+        yield _failure(
+            record.name, record.phase or "discover", record.error or record.state, record.traceback
+        )
         return
     answer = _ask(record, "import", deep=deep, timeout=timeout)
     yield from answer
@@ -222,7 +233,9 @@ def _failure(plugin: str, phase: str, error: str, traceback: str | None = None) 
     )
 
 
-def _ask(record: Record, what: Literal["import", "conformance"], *, deep: bool, timeout: float) -> list[Finding]:
+def _ask(
+    record: Record, what: Literal["import", "conformance"], *, deep: bool, timeout: float
+) -> list[Finding]:
     """What a process of its own finds out about one plugin."""
     with tempfile.TemporaryDirectory(prefix="optix-doctor-") as folder:
         answer = Path(folder) / "answer.json"
@@ -240,7 +253,9 @@ def _ask(record: Record, what: Literal["import", "conformance"], *, deep: bool, 
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             )
         except subprocess.TimeoutExpired:
-            return [_failure(record.name, what, f"not done after {timeout:g} s; it hangs or does far too much")]
+            return [
+                _failure(record.name, what, f"not done after {timeout:g} s; it hangs or does far too much")
+            ]
         if not answer.exists():
             return [_failure(record.name, what, _ending(done))]
         found: list[dict[str, Any]] = json.loads(answer.read_text(encoding="utf-8"))

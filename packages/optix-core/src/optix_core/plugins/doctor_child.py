@@ -68,7 +68,8 @@ def _own_checks(registry: Registry, record: Record, *, deep: bool) -> Iterable[F
         if impl.plugin is not plugin:
             continue
         try:
-            for check in impl.function(*([deep] if "deep" in impl.argnames else [])) or ():
+            answer: Any = impl.function(*([deep] if "deep" in impl.argnames else []))
+            for check in answer or ():
                 if not isinstance(check, Check):
                     raise TypeError(f"optix_doctor() gave {check!r}; it must give optix_core.plugin.Check")
                 yield _found(record.name, check.name, check.status, check.message, **check.data)
@@ -84,7 +85,9 @@ def _conformance(record: Record) -> Iterable[Found]:
         try:
             report = check_component(spec.kind, name)
         except Exception as error:  # noqa: BLE001 (whatever a component raises is the finding)
-            yield _found(record.name, f"conformance of {spec.name}", "error", f"{type(error).__name__}: {error}")
+            yield _found(
+                record.name, f"conformance of {spec.name}", "error", f"{type(error).__name__}: {error}"
+            )
             continue
         if report is None:
             message = f"there are no checks for a {spec.kind.replace('_', ' ')}"

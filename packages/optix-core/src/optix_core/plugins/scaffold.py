@@ -28,7 +28,10 @@ _USAGE = {
     "callback": "Use it in code: `Optimizer(agent, env, callbacks=[$cls()])`.",
     "pipeline": "Use it in code: `RLOptimizer(agent, $cls(env, window_size=2048))`.",
 }
-_DEPENDENCIES = {"numpy": ("gymnasium", "numpy"), "torch": ("gymnasium", "numpy", "safetensors", "torch>=2.6")}
+_DEPENDENCIES = {
+    "numpy": ("gymnasium", "numpy"),
+    "torch": ("gymnasium", "numpy", "safetensors", "torch>=2.6"),
+}
 
 
 def create(into: Path, name: str, *, kind: str = "agent", framework: str = "numpy") -> Path:
@@ -44,12 +47,15 @@ def create(into: Path, name: str, *, kind: str = "agent", framework: str = "nump
         The new folder.
 
     Raises:
-        ConfigError: The name cannot be used, the folder is not empty or cannot be written, or there is no such template.
+        ConfigError: The name cannot be used, the folder is not empty or cannot be written, or there is no such
+            template.
     """
     contents = render(name, kind=kind, framework=framework)
     folder = into / canonical(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists already; choose another name or folder, or remove it", code="E-USAGE")
+        raise ConfigError(
+            f"{folder} exists already; choose another name or folder, or remove it", code="E-USAGE"
+        )
     try:
         for path, text in contents.items():
             target = folder / path
@@ -69,7 +75,9 @@ def render(name: str, *, kind: str = "agent", framework: str = "numpy") -> dict[
             code="E-USAGE",
         )
     if kind not in KINDS or framework not in FRAMEWORKS:
-        raise ConfigError(f"kinds are {', '.join(KINDS)}; frameworks are {', '.join(FRAMEWORKS)}", code="E-USAGE")
+        raise ConfigError(
+            f"kinds are {', '.join(KINDS)}; frameworks are {', '.join(FRAMEWORKS)}", code="E-USAGE"
+        )
     if framework != "numpy" and kind != "agent":
         raise ConfigError(f"--framework is about agents; a {kind} has none", code="E-USAGE")
     values = _values(name, kind, framework)
@@ -120,12 +128,17 @@ def _values(name: str, kind: str, framework: str) -> dict[str, str]:
             code="E-USAGE",
         )
     if dist in FIRST_PARTY or dist == "optix" or keyword.iskeyword(package):
-        raise ConfigError(f"{name!r} is taken; choose a name of your own, for example optix-hello", code="E-USAGE")
+        raise ConfigError(
+            f"{name!r} is taken; choose a name of your own, for example optix-hello", code="E-USAGE"
+        )
     words = [word for word in dist.removeprefix("optix-").split("-") if word]
     title = "".join(word[:1].upper() + word[1:] for word in words)
     title = title if title.isidentifier() else f"Optix{title}"
     minor = ".".join(__version__.split(".")[:2])
-    needs = (f"optix-core>={minor},<1", *(_DEPENDENCIES[framework] if kind in {"agent", "pipeline"} else ("numpy",)))
+    needs = (
+        f"optix-core>={minor},<1",
+        *(_DEPENDENCIES[framework] if kind in {"agent", "pipeline"} else ("numpy",)),
+    )
     if kind == "callback":
         needs = needs[:1]
     values = {

@@ -1,6 +1,7 @@
 """Does a component keep its contract? The conformance kit, and small things to test with.
 
-One list of checks per kind of component, two ways to run them: a report (:func:`check_agent`) and a pytest class (:class:`AgentConformance`).
+One list of checks per kind of component, two ways to run them: a report (:func:`check_agent`) and a pytest class
+(:class:`AgentConformance`).
 Beside them tiny environments with known answers, scripted stand-ins, and an agent that learns without any framework.
 """
 
@@ -59,6 +60,6 @@ _MODULES = {
     ".tiny_envs": ("ConstantReward", "SpaceProbe", "StayOrLeave", "TinyBox", "TinyDiscrete", "TinyMasked"),
 }
 
-__getattr__, __dir__, __all__ = lazy_exports(  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__, __all__ = lazy_exports(
     __name__, {name: module for module, names in _MODULES.items() for name in names}
 )

@@ -40,7 +40,9 @@ def find_component(kind: str, name: str) -> Component[Any]:
     return default_registry().find(kind, name)
 
 
-def make_component_subject(kind: str, what: What, options: Mapping[str, Any] | None = None) -> ComponentSubject:
+def make_component_subject(
+    kind: str, what: What, options: Mapping[str, Any] | None = None
+) -> ComponentSubject:
     """The subject for a name or a factory."""
     chosen = dict(options or {})
     if not isinstance(what, str):
@@ -57,7 +59,12 @@ def make_component_subject(kind: str, what: What, options: Mapping[str, Any] | N
 
 
 def _check(
-    kind: str, what: What, options: Mapping[str, Any] | None, expected: Mapping[str, str] | None, *, slow: bool
+    kind: str,
+    what: What,
+    options: Mapping[str, Any] | None,
+    expected: Mapping[str, str] | None,
+    *,
+    slow: bool,
 ) -> Report:
     subject = make_component_subject(kind, what, options)
     return run_checks(subject.name, CHECKS_BY_KIND[kind], subject, expected_failures=expected, slow=slow)
@@ -74,7 +81,8 @@ def check_pipeline(
 
     Args:
         pipeline: A name such as ``"optix-foo:batch"``, or a factory ``(env, *, window_size, seed) -> pipeline``; of the
-            keyword arguments it gets those that it has. A vectorized one gets a list of one function that makes the environment.
+            keyword arguments it gets those that it has. A vectorized one gets a list of one function that makes the
+            environment.
         options: Passed to every call.
         expected_failures: Checks that are known to fail, id to reason.
         slow: Include slow checks.

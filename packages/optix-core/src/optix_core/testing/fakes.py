@@ -106,7 +106,11 @@ class ScriptedAgent(BaseAgent):
         """
         if set(state) != {"learned", "acted", "params"}:
             raise IncompatibleCheckpoint(f"not the state of a ScriptedAgent: it has the keys {sorted(state)}")
-        self.learned, self._acted, self._params = int(state["learned"]), int(state["acted"]), dict(state["params"])
+        self.learned, self._acted, self._params = (
+            int(state["learned"]),
+            int(state["acted"]),
+            dict(state["params"]),
+        )
 
 
 class ScriptedEvaluator(BaseEvaluator):
@@ -114,7 +118,8 @@ class ScriptedEvaluator(BaseEvaluator):
 
     Args:
         scores: Scores in order; NaN means *no score*.
-        spread: Half-width of the episode returns around each score: four returns at ``score + spread * (-1, -1, 1, 1)``.
+        spread: Half-width of the episode returns around each score: four returns at ``score + spread * (-1, -1, 1,
+            1)``.
     """
 
     def __init__(self, scores: Iterable[float], *, spread: float = 0.0) -> None:
@@ -133,7 +138,9 @@ class ScriptedEvaluator(BaseEvaluator):
             metrics=dict(train_diagnostics),
             episode_id=episode_data.episode_id,
             timestamp=0.0,
-            episode_returns=() if np.isnan(score) else tuple(score + self._spread * s for s in (-1, -1, 1, 1)),
+            episode_returns=()
+            if np.isnan(score)
+            else tuple(score + self._spread * s for s in (-1, -1, 1, 1)),
         )
 
 
@@ -141,7 +148,8 @@ class ScriptedPipeline(BasePipeline):
     """Windows of ``steps`` equal steps whose rewards are given; needs no environment.
 
     Args:
-        returns: Return of the one episode that fills each window; the last one repeats. An exception in the list is raised.
+        returns: Return of the one episode that fills each window; the last one repeats. An exception in the list is
+            raised.
         steps: Length of each window.
 
     Attributes:
@@ -214,7 +222,9 @@ def flat_window(steps: int, *, episode_return: float = 0.0, episode_id: int = 0)
         boundary_steps=np.asarray([[steps - 1, 0]]),
         boundary_observations=np.zeros((1, 1), np.float32),
         episodes=(
-            EpisodeRecord(env_index=0, step=steps - 1, episode_return=episode_return, length=steps, terminated=True),
+            EpisodeRecord(
+                env_index=0, step=steps - 1, episode_return=episode_return, length=steps, terminated=True
+            ),
         ),
     )
 
@@ -245,7 +255,7 @@ def collapse(level: float, after: int, to: float, length: int) -> NDArray[np.flo
 
 
 def ar1_noise(length: int, *, sigma: float, rho: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """``[length]`` stationary AR(1) noise with standard deviation ``sigma`` and lag-1 autocorrelation ``rho`` in (-1, 1)."""
+    """``[length]`` stationary AR(1) noise: standard deviation ``sigma``, autocorrelation ``rho`` in (-1, 1)."""
     noise = rng.standard_normal(length)
     noise[1:] *= np.sqrt(1.0 - rho**2)
     for t in range(1, length):

@@ -1,6 +1,7 @@
 """A real agent without any framework: actor-critic with linear policy and value, for tests that need one that learns.
 
-The advantage is GAE (Schulman et al. 2016, eq. 16), the policy gradient that of Sutton & Barto (2018), section 13.5, and both
+The advantage is GAE (Schulman et al. 2016, eq. 16), the policy gradient that of Sutton & Barto (2018), section 13.5,
+and both
 are followed by Adam (Kingma & Ba 2015, algorithm 1). It handles flat observations and discrete or box actions.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +29,16 @@ from optix_core.types import EpisodeData, HyperparamSet, ParamBounds
 
 Floats = NDArray[np.float64]
 HYPERPARAMS: tuple[Hyper, ...] = (
-    Hyper("learning_rate", 0.05, low=0.0, high=10.0, low_open=True, tune=(1e-3, 0.3), log=True, help="Step of Adam."),
+    Hyper(
+        "learning_rate",
+        0.05,
+        low=0.0,
+        high=10.0,
+        low_open=True,
+        tune=(1e-3, 0.3),
+        log=True,
+        help="Step of Adam.",
+    ),
     Hyper("gamma", 0.99, low=0.0, high=1.0, tune=(0.9, 0.999), help="Discount per step."),
     Hyper("gae_lambda", 0.95, low=0.0, high=1.0, help="Mixing of one-step and full returns."),
     Hyper("entropy_coef", 0.01, low=0.0, high=10.0, explores=1, help="Weight of the entropy bonus."),
@@ -50,7 +60,7 @@ class LinearAgent(BaseAgent):
     """
 
     default_param_bounds: ClassVar[ParamBounds] = bounds(HYPERPARAMS)
-    default_log_params: ClassVar[tuple[str, ...]] = log_params(HYPERPARAMS)
+    default_log_params: ClassVar[Sequence[str]] = log_params(HYPERPARAMS)
     default_exploration_params: ClassVar[Mapping[str, int]] = exploration_params(HYPERPARAMS)
 
     def __init__(
@@ -62,14 +72,22 @@ class LinearAgent(BaseAgent):
         hyperparams: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(observation_space, gym.spaces.Box):
-            raise SpaceError(f"LinearAgent sees Box observations only, not {observation_space}; flatten them first")
+            raise SpaceError(
+                f"LinearAgent sees Box observations only, not {observation_space}; flatten them first"
+            )
         if isinstance(action_space, gym.spaces.Discrete):
             self._outputs, self._discrete, self._first = int(action_space.n), True, int(action_space.start)
-        elif isinstance(action_space, gym.spaces.Box) and len(action_space.shape) == 1 and action_space.is_bounded():
+        elif (
+            isinstance(action_space, gym.spaces.Box)
+            and len(action_space.shape) == 1
+            and action_space.is_bounded()
+        ):
             self._outputs, self._discrete = int(action_space.shape[0]), False
             self._box = BoxScaler(action_space)
         else:
-            raise SpaceError(f"LinearAgent acts in Discrete and bounded flat Box spaces, not in {action_space}")
+            raise SpaceError(
+                f"LinearAgent acts in Discrete and bounded flat Box spaces, not in {action_space}"
+            )
         features = int(np.prod(observation_space.shape)) + 1
         self._rng = generator(seed, Domain.POLICY)
         self._weights: dict[str, Floats] = {
@@ -106,7 +124,9 @@ class LinearAgent(BaseAgent):
             below = probabilities.cumsum(axis=1) < self._rng.random((len(features), 1))
             return np.minimum(below.sum(axis=1), self._outputs - 1)
         mean = features @ self._weights["policy"]
-        noise = 0.0 if deterministic else np.exp(self._weights["log_std"]) * self._rng.standard_normal(mean.shape)
+        noise = (
+            0.0 if deterministic else np.exp(self._weights["log_std"]) * self._rng.standard_normal(mean.shape)
+        )
         return (mean + noise).astype(np.float32)
 
     def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
@@ -158,7 +178,9 @@ class LinearAgent(BaseAgent):
         self._ascend(gradients)
         return {"value_loss": float(np.mean(error**2)), "entropy": entropy, "advantage_std": scale}
 
-    def _gradients(self, features: Floats, actions: NDArray[Any], advantages: Floats) -> tuple[dict[str, Floats], float]:
+    def _gradients(
+        self, features: Floats, actions: NDArray[Any], advantages: Floats
+    ) -> tuple[dict[str, Floats], float]:
         """Descent directions of policy loss minus entropy bonus, and the mean entropy."""
         bonus, count = self._params["entropy_coef"], len(features)
         if self._discrete:
@@ -238,7 +260,7 @@ class LinearAgent(BaseAgent):
     def save_weights(self, path: str) -> None:
         """Write the weights to the file ``path``, whole or not at all."""
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **self._weights)  # pyright: ignore[reportArgumentType]
+        np.savez(buffer, allow_pickle=False, **self._weights)
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.partial")
@@ -258,13 +280,16 @@ class LinearAgent(BaseAgent):
             with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
                 weights = {name: np.array(archive[name]) for name in archive.files}
         except Exception as error:
-            raise CorruptCheckpoint(f"{path} holds no readable weights ({error}); use another checkpoint") from error
+            raise CorruptCheckpoint(
+                f"{path} holds no readable weights ({error}); use another checkpoint"
+            ) from error
         self._require_shapes(weights)
         self._weights = weights
 
-    def average_weights(self, paths: Any) -> None:
+    def average_weights(self, paths: Sequence[str]) -> None:
         """Load the mean of several saved weights; all or nothing."""
-        before, loaded = self._weights, []
+        before = self._weights
+        loaded: list[dict[str, Floats]] = []
         try:
             for path in paths:
                 self.load_weights(path)

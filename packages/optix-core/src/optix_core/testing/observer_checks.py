@@ -48,17 +48,21 @@ def callback_stop_first(subject: ComponentSubject) -> None:
     try:
         subject.make().on_loop_stop()
     except Exception as error:
-        raise CheckFailed(f"on_loop_stop without on_loop_start raised {type(error).__name__}: {error}") from error
+        raise CheckFailed(
+            f"on_loop_stop without on_loop_start raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def evaluator_contract(subject: ComponentSubject) -> None:
     """It derives from BaseEvaluator and answers with EvalMetrics that belong to the window."""
-    found: BaseEvaluator = subject.make()
+    found: Any = subject.make()
     require(isinstance(found, BaseEvaluator), f"{type(found).__name__} does not derive from BaseEvaluator")
     window = flat_window(4, episode_return=2.0, episode_id=7)
     for metrics in (found.score(window, {"loss": 0.5}), found.score_validation(window)):
         require(isinstance(metrics, EvalMetrics), f"the score is a {type(metrics).__name__}, not EvalMetrics")
-        require(metrics.episode_id == 7, f"the score of window 7 says it belongs to window {metrics.episode_id}")
+        require(
+            metrics.episode_id == 7, f"the score of window 7 says it belongs to window {metrics.episode_id}"
+        )
         value: Any = metrics.primary_score
         require(isinstance(value, float | int), f"primary_score is {value!r}")
 
@@ -66,7 +70,9 @@ def evaluator_contract(subject: ComponentSubject) -> None:
 def evaluator_order(subject: ComponentSubject) -> None:
     """A window with higher rewards has a higher score."""
     low, high = (subject.make().score(flat_window(4, episode_return=r), {}) for r in (1.0, 3.0))
-    require(high.beats(low), f"returns of 1 and 3 have the scores {low.primary_score} and {high.primary_score}")
+    require(
+        high.beats(low), f"returns of 1 and 3 have the scores {low.primary_score} and {high.primary_score}"
+    )
 
 
 def evaluator_pure(subject: ComponentSubject) -> None:
@@ -80,7 +86,8 @@ def evaluator_pure(subject: ComponentSubject) -> None:
     found.score_validation(flat_window(4, episode_return=100.0))
     second, alone_second = (e.score(flat_window(4, episode_return=3.0), {}) for e in (found, alone))
     require(
-        (first.primary_score, second.primary_score) == (alone_first.primary_score, alone_second.primary_score),
+        (first.primary_score, second.primary_score)
+        == (alone_first.primary_score, alone_second.primary_score),
         "scoring a validation window changed the scores of training windows",
     )
 
@@ -91,17 +98,26 @@ def evaluator_no_episode(subject: ComponentSubject) -> None:
     window.terminated[:] = False
     window.boundary_steps, window.boundary_observations, window.episodes = None, None, ()
     value: Any = subject.make().score(window, {}).primary_score
-    require(isinstance(value, float | int), f"primary_score is {value!r} where no episode ends; NaN says 'no score'")
+    require(
+        isinstance(value, float | int),
+        f"primary_score is {value!r} where no episode ends; NaN says 'no score'",
+    )
 
 
 CALLBACKS: tuple[Check[ComponentSubject], ...] = (
     Check(id="callback-contract", run=callback_contract, summary="It is a callback."),
-    Check(id="callback-events", run=callback_events, summary="Every event can be called and changes nothing."),
+    Check(
+        id="callback-events", run=callback_events, summary="Every event can be called and changes nothing."
+    ),
     Check(id="callback-stop-first", run=callback_stop_first, summary="Stopping does not rely on starting."),
 )
 EVALUATORS: tuple[Check[ComponentSubject], ...] = (
     Check(id="evaluator-contract", run=evaluator_contract, summary="It is an evaluator."),
     Check(id="evaluator-order", run=evaluator_order, summary="Higher rewards, higher score."),
     Check(id="evaluator-pure", run=evaluator_pure, summary="Scoring has no side effects."),
-    Check(id="evaluator-no-episode", run=evaluator_no_episode, summary="A window without an episode's end is fine."),
+    Check(
+        id="evaluator-no-episode",
+        run=evaluator_no_episode,
+        summary="A window without an episode's end is fine.",
+    ),
 )

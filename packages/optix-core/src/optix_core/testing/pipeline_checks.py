@@ -39,7 +39,9 @@ class Recorder(TinyDiscrete):
         return found
 
 
-def _start(subject: ComponentSubject, *, truncate: bool = False, seed: int = 0) -> tuple[BasePipeline, Recorder]:
+def _start(
+    subject: ComponentSubject, *, truncate: bool = False, seed: int = 0
+) -> tuple[BasePipeline, Recorder]:
     """A pipeline over a recording environment, set up, with an agent that alternates between the two actions."""
     env = Recorder(truncate=truncate)
     where: Any = [lambda: env] if getattr(subject.spec, "vectorized", False) else env
@@ -49,7 +51,9 @@ def _start(subject: ComponentSubject, *, truncate: bool = False, seed: int = 0) 
     return pipeline, env
 
 
-def _windows(subject: ComponentSubject, count: int = COUNT, **kwargs: Any) -> tuple[list[EpisodeData], Recorder]:
+def _windows(
+    subject: ComponentSubject, count: int = COUNT, **kwargs: Any
+) -> tuple[list[EpisodeData], Recorder]:
     pipeline, env = _start(subject, **kwargs)
     found = list(islice(pipeline.episodes(), count))
     pipeline.teardown()
@@ -63,9 +67,11 @@ def _joined(windows: list[EpisodeData], name: str) -> Any:
 
 def contract(subject: ComponentSubject) -> None:
     """It derives from BasePipeline, says whether it is live, and can be torn down twice."""
-    pipeline, _ = _start(subject)
-    require(isinstance(pipeline, BasePipeline), f"{type(pipeline).__name__} does not derive from BasePipeline")
-    live: object = pipeline.is_live
+    pipeline: Any = _start(subject)[0]
+    require(
+        isinstance(pipeline, BasePipeline), f"{type(pipeline).__name__} does not derive from BasePipeline"
+    )
+    live: Any = pipeline.is_live
     require(isinstance(live, bool), f"is_live is {live!r}")
     next(pipeline.episodes())
     pipeline.teardown()
@@ -77,13 +83,18 @@ def accounting(subject: ComponentSubject) -> None:
     windows, env = _windows(subject)
     size = _start(subject)[0].steps_per_window
     if size is not None:
-        require(all(w.n_steps == size for w in windows), f"windows hold {[w.n_steps for w in windows]} steps, not {size}")
+        require(
+            all(w.n_steps == size for w in windows),
+            f"windows hold {[w.n_steps for w in windows]} steps, not {size}",
+        )
     steps = sum(w.n_steps for w in windows)
     require(len(env.steps) == steps, f"{steps} steps were delivered, {len(env.steps)} were made")
     actions, rewards = [s[0] for s in env.steps], [s[1] for s in env.steps]
     require(_joined(windows, "actions").tolist() == actions, "actions differ from those that were made")
     require(_joined(windows, "rewards").tolist() == rewards, "rewards differ from those that were given")
-    require([w.episode_id for w in windows] == list(range(len(windows))), "episode_id does not count the windows")
+    require(
+        [w.episode_id for w in windows] == list(range(len(windows))), "episode_id does not count the windows"
+    )
 
 
 def borders(subject: ComponentSubject) -> None:
@@ -91,7 +102,8 @@ def borders(subject: ComponentSubject) -> None:
     _, env = _windows(subject)
     ends = sum(s[2] or s[3] for s in env.steps)
     require(
-        len(env.resets) in {ends, ends + 1}, f"{len(env.resets)} resets for {ends} episode ends in {len(env.steps)} steps"
+        len(env.resets) in {ends, ends + 1},
+        f"{len(env.resets)} resets for {ends} episode ends in {len(env.steps)} steps",
     )
 
 
@@ -99,8 +111,14 @@ def ends_apart(subject: ComponentSubject) -> None:
     """Terminal states are in ``terminated`` only, time limits in ``truncated`` only."""
     for truncate in (False, True):
         windows, env = _windows(subject, truncate=truncate)
-        require(_joined(windows, "terminated").tolist() == [s[2] for s in env.steps], "terminated is not what happened")
-        require(_joined(windows, "truncated").tolist() == [s[3] for s in env.steps], "truncated is not what happened")
+        require(
+            _joined(windows, "terminated").tolist() == [s[2] for s in env.steps],
+            "terminated is not what happened",
+        )
+        require(
+            _joined(windows, "truncated").tolist() == [s[3] for s in env.steps],
+            "truncated is not what happened",
+        )
 
 
 def observations(subject: ComponentSubject) -> None:
@@ -114,7 +132,9 @@ def observations(subject: ComponentSubject) -> None:
     seen, resets, acted = _joined(windows, "observations"), iter(env.resets), next(iter(env.resets))
     next(resets)
     for t, step in enumerate(env.steps):
-        require(np.array_equal(seen[t], acted), f"the observation of step {t} is not the one that was acted on")
+        require(
+            np.array_equal(seen[t], acted), f"the observation of step {t} is not the one that was acted on"
+        )
         acted = next(resets, seen[t]) if step[2] or step[3] else step[4]
 
 
@@ -130,7 +150,10 @@ def records(subject: ComponentSubject) -> None:
             total, length = 0.0, 0
     found = [(e.episode_return, e.length) for w in windows for e in w.episodes]
     require(found == expected, f"recorded episodes (return, length) are {found}; these happened: {expected}")
-    require(not any(e.terminated for w in windows for e in w.episodes), "episodes cut by a time limit count as terminated")
+    require(
+        not any(e.terminated for w in windows for e in w.episodes),
+        "episodes cut by a time limit count as terminated",
+    )
 
 
 def on_demand(subject: ComponentSubject) -> None:
@@ -142,7 +165,9 @@ def on_demand(subject: ComponentSubject) -> None:
     before = len(env.steps)
     first = next(stream)
     require(before == 0, f"{before} steps were made before the first window was asked for")
-    require(len(env.steps) == first.n_steps, f"{len(env.steps)} steps were made for a window of {first.n_steps}")
+    require(
+        len(env.steps) == first.n_steps, f"{len(env.steps)} steps were made for a window of {first.n_steps}"
+    )
     pipeline.teardown()
 
 
@@ -174,7 +199,9 @@ CHECKS: tuple[Check[ComponentSubject], ...] = (
     Check(id="pipeline-accounting", run=accounting, summary="Every step is in exactly one window."),
     Check(id="pipeline-borders", run=borders, summary="Window borders reset nothing."),
     Check(id="pipeline-ends-apart", run=ends_apart, summary="Terminated and truncated stay apart."),
-    Check(id="pipeline-observations", run=observations, summary="Observations and true successors are right."),
+    Check(
+        id="pipeline-observations", run=observations, summary="Observations and true successors are right."
+    ),
     Check(id="pipeline-records", run=records, summary="Complete episodes are recorded across windows."),
     Check(id="pipeline-on-demand", run=on_demand, summary="Nothing is collected ahead."),
     Check(id="pipeline-limit", run=limited, summary="An accepted limit holds once."),

@@ -35,7 +35,8 @@ class Conformance:
     """What the conformance classes share.
 
     Attributes:
-        expected_failures: Checks that are known to fail, id to reason. Strict: one that passes after all is a failed test.
+        expected_failures: Checks that are known to fail, id to reason. Strict: one that passes after all is a failed
+            test.
     """
 
     checks: ClassVar[tuple[Check[Any], ...]] = ()
@@ -64,12 +65,16 @@ class Conformance:
         return cls._made
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """One test per check; slow ones carry the marker ``slow``, or are skipped where no such marker is registered."""
+        """One test per check; slow ones have the marker ``slow``, or are skipped if it is not registered."""
         if "conformance_check" not in metafunc.fixturenames:
             return
         markers: list[str] = metafunc.config.getini("markers")
         registered = any(line.split(":")[0].strip() == "slow" for line in markers)
-        slow = pytest.mark.slow if registered else pytest.mark.skip(reason="register the marker slow to run this check")
+        slow = (
+            pytest.mark.slow
+            if registered
+            else pytest.mark.skip(reason="register the marker slow to run this check")
+        )
         metafunc.parametrize(
             "conformance_check",
             [pytest.param(check, id=check.id, marks=[slow] if check.slow else []) for check in self.checks],

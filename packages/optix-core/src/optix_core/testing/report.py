@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 Outcome = Literal["passed", "failed", "skipped", "expected", "unexpected", "warned"]
-"""``expected``: failed as announced. ``unexpected``: passed although a failure was announced. ``warned``: failed, not enforced yet."""
+"""``expected``: failed as announced. ``unexpected``: passed although a failure was announced.
+``warned``: failed, not enforced yet."""
 
 S = TypeVar("S")
 
@@ -16,7 +17,7 @@ class CheckFailed(AssertionError):
     """The component does not do what the contract asks."""
 
 
-class NotApplicable(Exception):  # noqa: N818 (a signal, not an error)
+class NotApplicable(Exception):
     """The check says nothing about this component; the message says why."""
 
 
@@ -118,7 +119,11 @@ class Report:
     def __str__(self) -> str:
         counts = {o: sum(r.outcome == o for r in self.results) for o in ("passed", "failed", "skipped")}
         lines = [f"{self.subject}: " + ", ".join(f"{n} {o}" for o, n in counts.items())]
-        lines += [f"  {r.outcome} {r.id}: {r.message}" for r in self.results if r.outcome not in {"passed", "skipped"}]
+        lines += [
+            f"  {r.outcome} {r.id}: {r.message}"
+            for r in self.results
+            if r.outcome not in {"passed", "skipped"}
+        ]
         return "\n".join(lines)
 
 
@@ -141,7 +146,9 @@ def known_failures(checks: Iterable[Check[Any]], expected: Mapping[str, str]) ->
     return dict(expected)
 
 
-def run_check(check: Check[S], subject: S, expected: Mapping[str, str], *, core: str | None = None) -> CheckResult:
+def run_check(
+    check: Check[S], subject: S, expected: Mapping[str, str], *, core: str | None = None
+) -> CheckResult:
     """Run one check and judge the outcome.
 
     Args:
@@ -173,7 +180,9 @@ def run_check(check: Check[S], subject: S, expected: Mapping[str, str], *, core:
         message = f"{type(error).__name__}: {error}"
     else:
         if check.id in expected:
-            return result("unexpected", f"passed, but was announced to fail ({expected[check.id]}); drop the entry")
+            return result(
+                "unexpected", f"passed, but was announced to fail ({expected[check.id]}); drop the entry"
+            )
         return result("passed")
     if check.id in expected:
         return result("expected", f"{expected[check.id]}: {message}")

@@ -13,7 +13,19 @@ from typing import Any, Protocol
 
 from optix_core.testing.report import Check, CheckFailed, NotApplicable, require
 
-HEAVY = ("numpy", "gymnasium", "scipy", "torch", "tensorflow", "keras", "jax", "flax", "optax", "optuna", "pandas")
+HEAVY = (
+    "numpy",
+    "gymnasium",
+    "scipy",
+    "torch",
+    "tensorflow",
+    "keras",
+    "jax",
+    "flax",
+    "optax",
+    "optuna",
+    "pandas",
+)
 """What a plugin module must not import: listing plugins has to stay quick."""
 
 
@@ -52,7 +64,12 @@ def depends_on_core(subject: Described) -> None:
     if canonicalize_name(dist.name) == "optix-core":
         raise NotApplicable("it is part of optix-core")
     needs = [Requirement(text) for text in dist.requires or ()]
-    core = [r for r in needs if canonicalize_name(r.name) == "optix-core" and (r.marker is None or r.marker.evaluate({"extra": ""}))]
+    core = [
+        r
+        for r in needs
+        if canonicalize_name(r.name) == "optix-core"
+        and (r.marker is None or r.marker.evaluate({"extra": ""}))
+    ]
     require(core, f"{dist.name} does not require optix-core")
     bounded = any(s.operator in {"<", "<=", "==", "~="} for r in core for s in r.specifier)
     require(bounded, f"{dist.name} requires {core[0]} without an upper bound; write optix-core>=X.Y,<1")
@@ -65,7 +82,9 @@ def entry_point(subject: Described) -> None:
     dist = _distribution(subject)
     values = [point.value for point in dist.entry_points.select(group=ENTRY_POINT_GROUP)]
     require(values, f"{dist.name} has no entry point in the group {ENTRY_POINT_GROUP}")
-    require(subject.record.target in values, f"the plugin came from {subject.record.target}, not from {values}")
+    require(
+        subject.record.target in values, f"the plugin came from {subject.record.target}, not from {values}"
+    )
 
 
 def declares_api(subject: Described) -> None:
@@ -137,12 +156,19 @@ def typed(subject: Described) -> None:
     require(spec is not None and spec.origin, f"{package} cannot be found")
     assert spec is not None
     assert spec.origin is not None
-    require(Path(spec.origin).with_name("py.typed").exists(), f"{package} has no py.typed: its types are invisible")
+    require(
+        Path(spec.origin).with_name("py.typed").exists(),
+        f"{package} has no py.typed: its types are invisible",
+    )
 
 
 CHECKS: tuple[Check[Any], ...] = (
     Check(id="static-entry-point", run=entry_point, summary="The distribution names the plugin module."),
-    Check(id="static-depends-on-core", run=depends_on_core, summary="optix-core is required with an upper bound."),
+    Check(
+        id="static-depends-on-core",
+        run=depends_on_core,
+        summary="optix-core is required with an upper bound.",
+    ),
     Check(id="static-api", run=declares_api, summary="The plugin module says which API it was written for."),
     Check(id="static-light", run=light_module, summary="Importing the plugin module loads nothing heavy."),
     Check(id="static-spec", run=spec_roundtrip, summary="The spec survives JSON."),

@@ -1,6 +1,7 @@
 """Environments small enough to know the answer by hand.
 
-They are gymnasium environments without registered ids. Each class says what a uniformly random policy earns and what the best one earns, so that a
+They are gymnasium environments without registered ids. Each class says what a uniformly random policy earns and what
+the best one earns, so that a
 test can ask for learning without choosing a threshold by taste.
 """
 
@@ -19,7 +20,8 @@ Reset = tuple[NDArray[np.float32], dict[str, Any]]
 class TinyDiscrete(gym.Env[NDArray[np.float32], np.int64]):
     """Two states, two actions: +1 for naming the state one is in, episodes of ``length`` steps.
 
-    The next state is drawn afresh, so the best policy is myopic. Return of the best policy: ``length``; of a random one:
+    The next state is drawn afresh, so the best policy is myopic. Return of the best policy: ``length``; of a random
+    one:
     ``length / 2``.
 
     Args:
@@ -57,8 +59,10 @@ class TinyDiscrete(gym.Env[NDArray[np.float32], np.int64]):
 class TinyBox(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     """Two states and one continuous action in [-2, 1]: reward falls with the distance to the state's target.
 
-    The bounds are lopsided on purpose: an agent that emits [-1, 1], or scales by the upper bound only, cannot reach the target -1.5 of state 0.
-    Reward ``1 - |a - target|`` with targets (-1.5, 0.5); best return: ``length``. A uniformly random action is 13/12 away from either
+    The bounds are lopsided on purpose: an agent that emits [-1, 1], or scales by the upper bound only, cannot reach
+    the target -1.5 of state 0.
+    Reward ``1 - |a - target|`` with targets (-1.5, 0.5); best return: ``length``. A uniformly random action is 13/12
+    away from either
     target on average, so a random policy earns ``-length / 12``.
 
     Args:
@@ -102,8 +106,9 @@ class TinyBox(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 class TinyMasked(gym.Env[NDArray[np.float32], np.int64]):
     """Four actions of which two are legal at a time; +1 for the higher legal one, -1 for an illegal one.
 
-    ``info["action_mask"]`` (``[4]`` int8, 1 = legal) is given by ``reset`` and ``step``, and the observation is the same mask, so
-    that agents without masking can learn it. A random policy earns ``-length / 4``, a random legal one ``length / 2``, the best ``length``.
+    ``info["action_mask"]`` (``[4]`` int8, 1 = legal) comes from ``reset`` and ``step``; the observation is the same
+    mask, so that agents without masking can learn it. A random policy earns ``-length / 4``, a random legal one
+    ``length / 2``, the best ``length``.
 
     Args:
         length: Steps per episode, at least 1.
@@ -142,7 +147,8 @@ class TinyMasked(gym.Env[NDArray[np.float32], np.int64]):
 class ConstantReward(gym.Env[NDArray[np.float32], np.int64]):
     """Reward 1 at every step for ever; a time limit cuts it after ``length`` steps, and nothing ever terminates.
 
-    The value of the only state is ``1 / (1 - gamma)`` whatever the policy. A learner that takes truncation for termination
+    The value of the only state is ``1 / (1 - gamma)`` whatever the policy. A learner that takes truncation for
+    termination
     finds at most ``(1 - gamma**length) / (1 - gamma)``.
 
     Args:
@@ -174,10 +180,11 @@ class ConstantReward(gym.Env[NDArray[np.float32], np.int64]):
 
 
 class StayOrLeave(gym.Env[NDArray[np.float32], Any]):
-    """One state in which leaving pays 1.0 and ends everything, and staying pays 0.9 and is cut by a time limit of one step.
+    """Leaving pays 1.0 and ends everything; staying pays 0.9 and is cut by a time limit of one step.
 
     Staying is worth ``0.9 / (1 - gamma)`` to a learner that bootstraps at truncation, so it stays. A learner
-    that takes truncation for termination compares 0.9 with 1.0 and leaves. The greedy action thus tells the two apart without looking inside.
+    that takes truncation for termination compares 0.9 with 1.0 and leaves. The greedy action thus tells the two
+    apart without looking inside.
 
     Args:
         continuous: Act in ``Box(-1, 1, (1,))`` (positive: stay) instead of ``Discrete(2)`` (1: stay).
@@ -209,7 +216,9 @@ class StayOrLeave(gym.Env[NDArray[np.float32], Any]):
 
 
 class SpaceProbe(gym.Env[Any, Any]):
-    """Any pair of spaces: random observations, reward 0, episodes of four steps. For asking what an agent can be built for.
+    """Any pair of spaces, for asking what an agent can be built for.
+
+    Random observations, reward 0, episodes of four steps.
 
     Args:
         observation_space: What it emits samples of.
@@ -221,7 +230,9 @@ class SpaceProbe(gym.Env[Any, Any]):
         self.action_space = action_space
         self._t = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode; a seed also seeds the observations."""
         super().reset(seed=seed, options=options)
         if seed is not None:

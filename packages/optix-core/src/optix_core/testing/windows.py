@@ -1,6 +1,7 @@
 """Windows of experience for checks: collected from a tiny environment, or with chosen episode ends.
 
-This is not a pipeline: it is the shortest code that fills :class:`~optix_core.types.EpisodeData` as the contract says, so that an agent can be
+This is not a pipeline: it is the shortest code that fills :class:`~optix_core.types.EpisodeData` as the contract
+says, so that an agent can be
 checked without trusting any pipeline.
 """
 
@@ -20,14 +21,18 @@ from optix_core.types import EpisodeData, EpisodeRecord
 def ask(agent: BaseAgent, observation: Any, *, deterministic: bool = False) -> tuple[Any, Any]:
     """One decision as (policy action, environment action).
 
-    Agents that act in batches are asked in a batch of one, as pipelines do; others through ``act``, whose two actions are
+    Agents that act in batches are asked in a batch of one, as pipelines do; others through ``act``, whose two
+    actions are
     the same. ``deterministic`` is passed on where the agent accepts it.
     """
     if isinstance(agent, BatchActing):
         batch = np.asarray(observation)[None]
         policy = agent.act_batch(batch, deterministic=deterministic)
         return policy[0], agent.env_actions(policy)[0]
-    action = agent.act(observation, deterministic=True) if deterministic and accepts_greedy(agent) else agent.act(observation)  # type: ignore[call-arg]
+    act: Any = agent.act
+    action = (
+        act(observation, deterministic=True) if deterministic and accepts_greedy(agent) else act(observation)
+    )
     return action, action
 
 
@@ -44,7 +49,9 @@ def greedy(agent: BaseAgent, observations: Iterable[Any]) -> list[NDArray[Any]]:
     return [np.asarray(ask(agent, o, deterministic=True)[1]) for o in observations]
 
 
-def collect(agent: BaseAgent, env: gym.Env[Any, Any], steps: int, *, seed: int = 0, window: int = 0) -> EpisodeData:
+def collect(
+    agent: BaseAgent, env: gym.Env[Any, Any], steps: int, *, seed: int = 0, window: int = 0
+) -> EpisodeData:
     """One window of one environment, starting with a reset.
 
     Args:
@@ -70,7 +77,9 @@ def collect(agent: BaseAgent, env: gym.Env[Any, Any], steps: int, *, seed: int =
             ends.append(t)
             successors.append(following)
             records.append(
-                EpisodeRecord(env_index=0, step=t, episode_return=total, length=t + 1 - began, terminated=terminated)
+                EpisodeRecord(
+                    env_index=0, step=t, episode_return=total, length=t + 1 - began, terminated=terminated
+                )
             )
             total, began = 0.0, t + 1
             if t + 1 < steps:
@@ -167,7 +176,7 @@ def feed(agent: BaseAgent, data: EpisodeData) -> Mapping[str, Any]:
 def copy_window(data: EpisodeData) -> dict[str, Any]:
     """Every array field of a window as an independent copy, to find out later whether it was written to."""
     return {
-        name: np.array(value)
+        name: np.array(getattr(data, name))
         for name in EpisodeData.__dataclass_fields__
-        if isinstance(value := getattr(data, name), np.ndarray)
+        if isinstance(getattr(data, name), np.ndarray)
     }

@@ -9,19 +9,27 @@ import gymnasium as gym
 import numpy as np
 
 from optix_core.base_agent import ActionProbabilities, BaseAgent, BatchActing
-from optix_core.testing.agents.subject import AgentSubject, in_each, probe_observations, same, weights_of
+from optix_core.testing.agents.subject import (
+    AgentSubject,
+    as_any,
+    in_each,
+    probe_observations,
+    same,
+    weights_of,
+)
 from optix_core.testing.report import Check, NotApplicable, require
 from optix_core.testing.windows import accepts_greedy
 
 
 def require_valid(action: Any, env: gym.Env[Any, Any], seen: str) -> None:
     """Fail unless ``action`` is a member of the environment's action space, of its dtype and shape."""
-    space = env.action_space
+    space: Any = env.action_space
     require(space.contains(action), f"for {seen}, act returned {action!r}, which is not in {space}")
     if isinstance(space, gym.spaces.Box):
-        array = np.asarray(action)
+        array, wanted = np.asarray(action), as_any(space).dtype
         require(
-            array.dtype == space.dtype, f"for {seen}, act returned dtype {array.dtype}; the space has {space.dtype}"
+            array.dtype == wanted,
+            f"for {seen}, act returned dtype {array.dtype}; the space has {wanted}",
         )
 
 
@@ -46,13 +54,13 @@ def edge_observations(subject: AgentSubject) -> None:
         if not isinstance(space, gym.spaces.Box):
             raise NotApplicable(f"{kind}: the observation space has no edges to try")
         agent = subject.make(env)
-        for label, value in _edges(space):
+        for label, value in _edges(as_any(space)):
             require_valid(agent.act(value), env, label)
 
     in_each(subject.envs(), ask)
 
 
-def _edges(space: gym.spaces.Box) -> Iterator[tuple[str, Any]]:
+def _edges(space: Any) -> Iterator[tuple[str, Any]]:
     yield "an observation of zeros", np.zeros(space.shape, space.dtype)
     yield "the lowest observation", np.where(np.isfinite(space.low), space.low, -10.0).astype(space.dtype)
     yield "the highest observation", np.where(np.isfinite(space.high), space.high, 10.0).astype(space.dtype)
@@ -64,11 +72,16 @@ def observation_dtypes(subject: AgentSubject) -> None:
     """Observations are accepted as float32 and as float64."""
 
     def ask(kind: str, env: gym.Env[Any, Any]) -> None:
-        if not isinstance(env.observation_space, gym.spaces.Box):
+        space = as_any(env.observation_space)
+        if not isinstance(space, gym.spaces.Box):
             raise NotApplicable(f"{kind}: the observation space is not numeric")
-        agent = subject.make(env)
+        agent, shape = subject.make(env), as_any(space).shape
         for dtype in (np.float32, np.float64):
-            require_valid(agent.act(np.full(env.observation_space.shape, 0.5, dtype)), env, f"a {dtype.__name__} observation")
+            require_valid(
+                agent.act(np.full(shape, 0.5, dtype)),
+                env,
+                f"a {dtype.__name__} observation",
+            )
 
     in_each(subject.envs(), ask)
 
@@ -83,7 +96,9 @@ def observation_unchanged(subject: AgentSubject) -> None:
         for observation in probe_observations(env):
             kept = observation.copy()
             agent.act(observation)
-            require(np.array_equal(observation, kept), f"act changed its observation from {kept} to {observation}")
+            require(
+                np.array_equal(observation, kept), f"act changed its observation from {kept} to {observation}"
+            )
             if isinstance(agent, BatchActing):
                 batch = observation[None].copy()
                 agent.act_batch(batch)
@@ -149,7 +164,10 @@ def batch(subject: AgentSubject) -> None:
             single, again = ([_greedy(agent, o) for o in observations] for _ in range(2))
             if not all(np.array_equal(a, b) for a, b in zip(single, again, strict=True)):
                 return  # act-greedy-repeats says so
-            agree = all(np.allclose(a, b, rtol=0.0, atol=max(1e-5, subject.tolerance)) for a, b in zip(batched, single, strict=True))
+            agree = all(
+                np.allclose(a, b, rtol=0.0, atol=max(1e-5, subject.tolerance))
+                for a, b in zip(batched, single, strict=True)
+            )
             require(agree, "act_batch and act disagree on the greedy action")
 
     in_each(subject.envs(), ask)
@@ -164,19 +182,35 @@ def probabilities(subject: AgentSubject) -> None:
             raise NotApplicable(f"{kind}: no action probabilities to ask for")
         for observation in probe_observations(env):
             p = np.asarray(agent.action_probs(observation))
-            require(p.shape == (int(space.n),), f"action_probs has shape {p.shape}, expected {(int(space.n),)}")
+            require(
+                p.shape == (int(space.n),), f"action_probs has shape {p.shape}, expected {(int(space.n),)}"
+            )
             require(bool((p >= 0).all()) and abs(float(p.sum()) - 1.0) < 1e-5, f"action_probs gave {p}")
 
     in_each(subject.envs(), ask)
 
 
 CHECKS: tuple[Check[AgentSubject], ...] = (
-    Check(id="act-member", run=member, summary="Actions are members of the action space, of its dtype and shape."),
-    Check(id="act-edge-observations", run=edge_observations, summary="Extreme observations give valid actions."),
-    Check(id="act-observation-dtypes", run=observation_dtypes, summary="float32 and float64 are both accepted."),
-    Check(id="act-observation-unchanged", run=observation_unchanged, summary="act does not write to its argument."),
+    Check(
+        id="act-member",
+        run=member,
+        summary="Actions are members of the action space, of its dtype and shape.",
+    ),
+    Check(
+        id="act-edge-observations", run=edge_observations, summary="Extreme observations give valid actions."
+    ),
+    Check(
+        id="act-observation-dtypes", run=observation_dtypes, summary="float32 and float64 are both accepted."
+    ),
+    Check(
+        id="act-observation-unchanged",
+        run=observation_unchanged,
+        summary="act does not write to its argument.",
+    ),
     Check(id="act-pure", run=pure, summary="act changes no weights."),
-    Check(id="act-greedy-repeats", run=greedy_repeats, summary="Greedy acting is a function of the observation."),
+    Check(
+        id="act-greedy-repeats", run=greedy_repeats, summary="Greedy acting is a function of the observation."
+    ),
     Check(id="act-batch", run=batch, summary="act_batch gives one valid action per row, in a fresh array."),
     Check(id="act-probabilities", run=probabilities, summary="action_probs is a distribution."),
 )

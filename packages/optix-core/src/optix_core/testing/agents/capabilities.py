@@ -12,6 +12,7 @@ import numpy as np
 from optix_core.testing.agents.subject import (
     AgentSubject,
     all_finite,
+    as_any,
     in_each,
     probe_observations,
     same,
@@ -40,7 +41,8 @@ def averaging(subject: AgentSubject) -> None:
             except NotImplementedError:
                 raise NotApplicable(f"{kind}: the agent does not average weights") from None
             require(
-                same(weights_of(agent), weights_of(other), CLOSE), "the average of weights with themselves differs"
+                same(weights_of(agent), weights_of(other), CLOSE),
+                "the average of weights with themselves differs",
             )
             before = weights_of(other)
             try:
@@ -91,10 +93,12 @@ def onnx(subject: AgentSubject) -> None:
         with tempfile.TemporaryDirectory(prefix="optix-check-") as folder:
             path = str(Path(folder) / "policy.onnx")
             agent.export_onnx(path)
-            session: Any = onnxruntime.InferenceSession(path)  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
+            session = as_any(onnxruntime).InferenceSession(path)
             scores = session.run(None, {session.get_inputs()[0].name: seen.astype(np.float32)})[0]
         chosen = np.asarray(scores).argmax(axis=1)
-        require(np.array_equal(chosen, np.stack(greedy(agent, seen))), "the exported graph chooses other actions")
+        require(
+            np.array_equal(chosen, np.stack(greedy(agent, seen))), "the exported graph chooses other actions"
+        )
 
     in_each(subject.envs(), ask)
 

@@ -40,7 +40,9 @@ def methods(subject: AgentSubject) -> None:
             except TypeError as error:
                 raise CheckFailed(f"{name} cannot be called with {count} arguments: {error}") from error
         if not isinstance(agent, BaseAgent):  # pyright: ignore[reportUnnecessaryIsInstance] (a factory may return anything)
-            lacking = [n for n in ("is_on_policy", "teardown", "default_param_bounds") if not hasattr(agent, n)]
+            lacking = [
+                n for n in ("is_on_policy", "teardown", "default_param_bounds") if not hasattr(agent, n)
+            ]
             require(not lacking, f"{type(agent).__name__} is no BaseAgent and lacks {', '.join(lacking)}")
 
     in_each(subject.envs(), ask)
@@ -63,7 +65,9 @@ def builds(subject: AgentSubject) -> None:
             acted, in_space = decide(agent, seen)
         except Exception as error:
             raise CheckFailed(f"with {label}: {type(error).__name__}: {error}") from error
-        require(env.action_space.contains(in_space), f"with {label}: acted {acted!r}, which is {in_space!r} there")
+        require(
+            env.action_space.contains(in_space), f"with {label}: acted {acted!r}, which is {in_space!r} there"
+        )
 
 
 def refuses_spaces(subject: AgentSubject) -> None:
@@ -81,7 +85,9 @@ def refuses_spaces(subject: AgentSubject) -> None:
             raise CheckFailed(
                 f"a {kind} action space raised {type(error).__name__} ({error}); raise SpaceError"
             ) from error
-        raise CheckFailed(f"it was built for a {kind} action space, which it does not claim; raise SpaceError")
+        raise CheckFailed(
+            f"it was built for a {kind} action space, which it does not claim; raise SpaceError"
+        )
 
 
 def refuses_options(subject: AgentSubject) -> None:
@@ -100,10 +106,14 @@ def on_policy(subject: AgentSubject) -> None:
 
     def ask(kind: str, env: gym.Env[Any, Any]) -> None:
         del kind
-        says: object = subject.make(env).is_on_policy
+        agent: Any = subject.make(env)
+        says: Any = agent.is_on_policy
         require(isinstance(says, bool), f"is_on_policy is {says!r}")
         if subject.spec is not None:
-            require(says == subject.spec.on_policy, f"is_on_policy is {says}, but the spec says {subject.spec.on_policy}")
+            require(
+                says == subject.spec.on_policy,
+                f"is_on_policy is {says}, but the spec says {subject.spec.on_policy}",
+            )
 
     in_each(subject.envs(), ask)
 

@@ -40,7 +40,9 @@ AGENT_CHECKS: tuple[Check[AgentSubject], ...] = (
 Factory = Callable[..., BaseAgent]
 
 
-def subject_from_name(name: str, *, options: Mapping[str, Any] | None = None, tolerance: float = 0.0) -> AgentSubject:
+def subject_from_name(
+    name: str, *, options: Mapping[str, Any] | None = None, tolerance: float = 0.0
+) -> AgentSubject:
     """The subject behind a name such as ``"optix-foo:PPO"``.
 
     Raises:
@@ -84,11 +86,17 @@ def subject_from_factory(
 
     def build(env: gym.Env[Any, Any], seed: int, chosen: Mapping[str, Any]) -> BaseAgent:
         ctx = AgentContext(
-            observation_space=env.observation_space, action_space=env.action_space, seed=seed, device="cpu", env=env
+            observation_space=env.observation_space,
+            action_space=env.action_space,
+            seed=seed,
+            device="cpu",
+            env=env,
         )
         return factory(ctx, **chosen)
 
-    label = f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', type(factory).__name__)}"
+    label = (
+        f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', type(factory).__name__)}"
+    )
     return AgentSubject(
         name=label,
         build=build,
@@ -104,7 +112,7 @@ def _build_spec(component: Any) -> Callable[[gym.Env[Any, Any], int, Mapping[str
     """Build this very agent: no choosing among others, but options are checked as ``make_agent`` does."""
 
     def build(env: gym.Env[Any, Any], seed: int, chosen: Mapping[str, Any]) -> BaseAgent:
-        from optix_core.factory import _split
+        from optix_core.factory import _split  # pyright: ignore[reportPrivateUsage] (the same checks of options)
         from optix_core.plugins.lookup import load_factory
 
         values, build_options = _split(component, None, chosen)

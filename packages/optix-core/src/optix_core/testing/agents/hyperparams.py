@@ -24,7 +24,9 @@ def defaults(subject: AgentSubject) -> None:
         declared |= {name: value for name, value in subject.options.items() if name in declared}
         found = subject.make(env).get_hyperparams().params
         missing, extra = sorted(set(declared) - set(found)), sorted(set(found) - set(declared))
-        require(not missing, f"the spec declares {', '.join(missing)}, but get_hyperparams does not return it")
+        require(
+            not missing, f"the spec declares {', '.join(missing)}, but get_hyperparams does not return it"
+        )
         require(not extra, f"get_hyperparams returns {', '.join(extra)}, which the spec does not declare")
         for name, value in declared.items():
             require(_close(found[name], value), f"{name} is {found[name]!r}; the spec says {value!r}")
@@ -44,7 +46,7 @@ def roundtrip(subject: AgentSubject) -> None:
     def ask(kind: str, env: gym.Env[Any, Any]) -> None:
         del kind
         agent = subject.make(env)
-        before = agent.get_hyperparams()
+        before: Any = agent.get_hyperparams()
         require(isinstance(before, HyperparamSet), f"get_hyperparams returned {type(before).__name__}")
         agent.set_hyperparams(before.copy())
         after = agent.get_hyperparams().params
@@ -63,12 +65,17 @@ def copies(subject: AgentSubject) -> None:
             raise NotApplicable(f"{kind}: the agent has no hyperparameters")
         got = agent.get_hyperparams()
         got.params.clear()
-        require(agent.get_hyperparams().params == kept, "clearing what get_hyperparams returned changed the agent")
+        require(
+            agent.get_hyperparams().params == kept, "clearing what get_hyperparams returned changed the agent"
+        )
         given = HyperparamSet(dict(kept))
         agent.set_hyperparams(given)
         now = dict(agent.get_hyperparams().params)
         given.params.clear()
-        require(agent.get_hyperparams().params == now, "clearing what was given to set_hyperparams changed the agent")
+        require(
+            agent.get_hyperparams().params == now,
+            "clearing what was given to set_hyperparams changed the agent",
+        )
 
     in_each(subject.envs(), ask)
 
@@ -83,7 +90,9 @@ def _refuses(agent: Any, params: dict[str, Any], what: str) -> None:
         require(after == before, f"{what} was refused, but values changed from {before} to {after}")
         return
     except Exception as error:
-        raise CheckFailed(f"{what} raised {type(error).__name__} ({error}); HyperparamError was expected") from error
+        raise CheckFailed(
+            f"{what} raised {type(error).__name__} ({error}); HyperparamError was expected"
+        ) from error
     raise CheckFailed(f"{what} was accepted; HyperparamError was expected")
 
 
@@ -122,7 +131,9 @@ def bounds(subject: AgentSubject) -> None:
             raise NotApplicable(f"{kind}: nothing is tuned by default")
         known = agent.get_hyperparams().params
         for name, (low, high) in agent.default_param_bounds.items():
-            require(name in known, f"default_param_bounds names {name}, which get_hyperparams does not return")
+            require(
+                name in known, f"default_param_bounds names {name}, which get_hyperparams does not return"
+            )
             require(low < high, f"the tuning range of {name} is [{low}, {high}]")
             for end in (low, high):
                 value = int(end) if isinstance(known[name], int) else end
@@ -152,7 +163,7 @@ def effective(subject: AgentSubject) -> None:
             for index in range(subject.windows_to_change(kind) + 1):
                 feed(agent, subject.window(kind, seed=index))
         require(
-            not same(*map(weights_of, agents)),
+            not same(weights_of(agents[0]), weights_of(agents[1])),
             f"learning rates of {low} and {high} led to equal weights: set_hyperparams does not reach the optimizer",
         )
 

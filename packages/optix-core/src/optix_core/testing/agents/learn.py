@@ -14,6 +14,7 @@ from optix_core.testing.agents.subject import (
     WINDOW,
     AgentSubject,
     all_finite,
+    as_any,
     in_each,
     probe_observations,
     same,
@@ -24,6 +25,11 @@ from optix_core.testing.windows import copy_window, feed, with_ends
 from optix_core.types import EpisodeData
 
 
+def is_float(value: Any) -> bool:
+    """Whether ``value`` is a float of Python or numpy."""
+    return isinstance(value, float | np.floating)
+
+
 def diagnostics(subject: AgentSubject) -> None:
     """``learn`` returns a mapping from names to values whose floats are finite."""
 
@@ -31,13 +37,13 @@ def diagnostics(subject: AgentSubject) -> None:
         del env
         agent = subject.make(subject.envs()[kind])
         for index in range(3):
-            found: object = feed(agent, subject.window(kind, seed=index))
+            found: Any = feed(agent, subject.window(kind, seed=index))
             if not isinstance(found, Mapping):
                 raise CheckFailed(f"learn returned {type(found).__name__}, not a mapping")
-            for name, value in found.items():
+            for name, value in as_any(found).items():
                 require(isinstance(name, str), f"learn returned the key {name!r}, which is no string")
-                if isinstance(value, float | np.floating):
-                    require(math.isfinite(float(value)), f"learn returned {name} = {value} for an ordinary window")
+                if is_float(value):
+                    require(math.isfinite(value), f"learn returned {name} = {value} for an ordinary window")
 
     in_each(subject.envs(), ask)
 
@@ -129,8 +135,11 @@ def _finite_after(subject: AgentSubject, scale: float) -> None:
             signs = np.where(np.arange(data.length) % 3 == 0, 1.0, -1.0)
             found = feed(agent, with_ends(data, {8: "terminated", 20: "truncated"}, rewards=scale * signs))
             for name, value in found.items():
-                if isinstance(value, float | np.floating):
-                    require(math.isfinite(float(value)), f"with rewards of size {scale:g}, learn returned {name} = {value}")
+                if is_float(value):
+                    require(
+                        math.isfinite(value),
+                        f"with rewards of size {scale:g}, learn returned {name} = {value}",
+                    )
         require(all_finite(weights_of(agent)), f"with rewards of size {scale:g}, weights are not finite")
         _require_alive(agent, env, f"rewards of size {scale:g}")
 
@@ -170,18 +179,22 @@ def _tells_ends_apart(subject: AgentSubject, kind: str) -> bool:
 
 
 def true_successors(subject: AgentSubject) -> None:
-    """At a time limit, the value is that of ``boundary_observations``, not that of the next episode's first observation."""
+    """At a time limit, what counts is ``boundary_observations``, not the next episode's first observation."""
 
     def ask(kind: str, env: gym.Env[Any, Any]) -> None:
-        if not isinstance(env.observation_space, gym.spaces.Box):
+        space: Any = env.observation_space
+        if not isinstance(space, gym.spaces.Box):
             raise NotApplicable("the observation space is not numeric")
         if not _tells_ends_apart(subject, kind):
             raise NotApplicable("no successor is used at a time limit; see learn-truncation")
-        low, high = np.asarray(env.observation_space.low), np.asarray(env.observation_space.high)
+        box = as_any(space)
+        low, high = box.low, box.high
 
         def following(what: Any) -> Any:
             def change(data: EpisodeData) -> EpisodeData:
-                return with_ends(data, dict.fromkeys(ENDS, "truncated"), rewards=_uneven(data), successor=what)
+                return with_ends(
+                    data, dict.fromkeys(ENDS, "truncated"), rewards=_uneven(data), successor=what
+                )
 
             return change
 
@@ -204,11 +217,23 @@ def _uneven(data: EpisodeData) -> Any:
 CHECKS: tuple[Check[AgentSubject], ...] = (
     Check(id="learn-diagnostics", run=diagnostics, summary="learn returns named values with finite floats."),
     Check(id="learn-changes-weights", run=changes_weights, summary="Learning changes the weights."),
-    Check(id="learn-episode-shapes", run=episode_shapes, summary="Any pattern of episode ends can be learned from."),
-    Check(id="learn-window-lengths", run=window_lengths, summary="Windows of any length can be learned from."),
+    Check(
+        id="learn-episode-shapes",
+        run=episode_shapes,
+        summary="Any pattern of episode ends can be learned from.",
+    ),
+    Check(
+        id="learn-window-lengths", run=window_lengths, summary="Windows of any length can be learned from."
+    ),
     Check(id="learn-data-unchanged", run=data_unchanged, summary="learn does not write to the window."),
-    Check(id="learn-zero-rewards", run=zero_rewards, summary="Windows without reward leave everything finite."),
+    Check(
+        id="learn-zero-rewards", run=zero_rewards, summary="Windows without reward leave everything finite."
+    ),
     Check(id="learn-huge-rewards", run=huge_rewards, summary="Huge rewards leave everything finite."),
     Check(id="learn-truncation", run=truncation, summary="Truncation is told from termination."),
-    Check(id="learn-true-successors", run=true_successors, summary="The successor at a time limit is the true one."),
+    Check(
+        id="learn-true-successors",
+        run=true_successors,
+        summary="The successor at a time limit is the true one.",
+    ),
 )

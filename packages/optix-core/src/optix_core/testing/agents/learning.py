@@ -34,13 +34,15 @@ def _mean_return(agent: Any, env: gym.Env[Any, Any], episodes: int = 50) -> floa
         observation, _ = env.reset(seed=10_000 + episode)
         total, over = 0.0, False
         while not over:
-            observation, reward, terminated, truncated, _ = env.step(ask(agent, observation, deterministic=True)[1])
+            observation, reward, terminated, truncated, _ = env.step(
+                ask(agent, observation, deterministic=True)[1]
+            )
             total, over = total + float(reward), terminated or truncated
         returns.append(total)
     return float(np.mean(returns))
 
 
-def _beats_random(subject: AgentSubject, kind: str, tiny: type[TinyDiscrete] | type[TinyBox]) -> None:
+def _beats_random(subject: AgentSubject, kind: str, tiny: type[TinyDiscrete | TinyBox]) -> None:
     if kind not in subject.action_spaces or "box" not in subject.observation_spaces:
         raise NotApplicable(f"the agent does not claim {kind} actions from box observations")
     needed = (tiny.random_return + tiny.best_return) / 2
@@ -48,7 +50,8 @@ def _beats_random(subject: AgentSubject, kind: str, tiny: type[TinyDiscrete] | t
     require(
         statistics.median(found) >= needed,
         f"after {WINDOWS * STEPS} steps of {tiny.__name__}, returns are {[round(f, 2) for f in found]} for seeds"
-        f" {SEEDS}; random play earns {tiny.random_return:.2f}, the best {tiny.best_return:.2f}, needed are {needed:.2f}",
+        f" {SEEDS}; random play earns {tiny.random_return:.2f}, the best {tiny.best_return:.2f},"
+        f" needed are {needed:.2f}",
     )
 
 
@@ -80,5 +83,7 @@ def truncation(subject: AgentSubject) -> None:
 CHECKS: tuple[Check[AgentSubject], ...] = (
     Check(id="learning-discrete", run=discrete, summary="Learns TinyDiscrete.", slow=True),
     Check(id="learning-box", run=box, summary="Learns TinyBox.", slow=True),
-    Check(id="learning-truncation", run=truncation, summary="Learns that a time limit ends nothing.", slow=True),
+    Check(
+        id="learning-truncation", run=truncation, summary="Learns that a time limit ends nothing.", slow=True
+    ),
 )

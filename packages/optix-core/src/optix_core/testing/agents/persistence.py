@@ -20,6 +20,7 @@ from optix_core.testing.agents.subject import (
     WINDOW,
     AgentSubject,
     in_each,
+    is_array,
     probe_observations,
     same,
     same_actions,
@@ -44,7 +45,7 @@ def _in_folder(question: Callable[[Path], None], name: str = "weights") -> None:
 
 
 def roundtrip(subject: AgentSubject) -> None:
-    """A new agent that loads saved weights has those weights and acts the same; spaces in the path and overwriting work."""
+    """A new agent that loads saved weights acts the same; spaces in the path and overwriting work."""
 
     def ask(kind: str, env: gym.Env[Any, Any]) -> None:
         agent = _trained(subject, kind)
@@ -54,7 +55,10 @@ def roundtrip(subject: AgentSubject) -> None:
             agent.save_weights(str(path))
             other = subject.make(env, 7)
             other.load_weights(str(path))
-            require(same(weights_of(agent), weights_of(other)), "weights differ after save_weights and load_weights")
+            require(
+                same(weights_of(agent), weights_of(other)),
+                "weights differ after save_weights and load_weights",
+            )
             if accepts_greedy(agent):
                 seen = probe_observations(env)
                 require(
@@ -129,6 +133,11 @@ def other_shape(subject: AgentSubject) -> None:
     in_each(subject.envs(), ask)
 
 
+def type_name(value: Any) -> str:
+    """The name of a value's type."""
+    return type(value).__name__
+
+
 def _stateful(agent: BaseAgent, kind: str) -> Any:
     if not isinstance(agent, Stateful):
         raise NotApplicable(f"{kind}: the agent has no state_dict, so runs with it cannot be resumed exactly")
@@ -144,8 +153,8 @@ def state_continues(subject: AgentSubject) -> None:
         state = _stored(agent.state_dict())
         other: Any = subject.make(env, 11)
         other.load_state_dict(state)
-        samples = [[np.asarray(a.act(o)) for o in probe_observations(env)] for a in (agent, other)]
-        require(same_actions(*samples, subject.tolerance), "sampled actions differ after load_state_dict")
+        mine, theirs = ([np.asarray(a.act(o)) for o in probe_observations(env)] for a in (agent, other))
+        require(same_actions(mine, theirs, subject.tolerance), "sampled actions differ after load_state_dict")
         for one in (agent, other):
             for index in range(2):
                 feed(one, subject.window(kind, seed=100 + index))
@@ -165,7 +174,7 @@ def _stored(state: State) -> State:
             return {k: copy(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
         if isinstance(value, list | tuple):
             return [copy(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
-        return value.copy() if isinstance(value, np.ndarray) else value
+        return np.array(value) if is_array(value) else value
 
     return copy(state)
 
@@ -182,8 +191,10 @@ def state_plain(subject: AgentSubject) -> None:
             for index, inner in enumerate(value):  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
                 walk(inner, f"{path}[{index}]")
         elif not (value is None or type(value) in {bool, int, float, str}):
-            plain = isinstance(value, np.ndarray) and value.dtype != object
-            require(plain, f"state_dict{path} is a {type(value).__name__}; only plain data and arrays can be stored")
+            plain = is_array(value) and value.dtype != object
+            require(
+                plain, f"state_dict{path} is a {type_name(value)}; only plain data and arrays can be stored"
+            )
 
     def ask(kind: str, env: gym.Env[Any, Any]) -> None:
         walk(_stateful(subject.make(env), kind).state_dict(), "")
@@ -201,7 +212,11 @@ def state_copied(subject: AgentSubject) -> None:
         kept = {path: array.copy() for path, array in arrays_in(state).items()}
         for index in range(2):
             feed(agent, subject.window(kind, seed=200 + index))
-        moved = [path for path, array in arrays_in(state).items() if not np.array_equal(array, kept[path], equal_nan=array.dtype.kind == "f")]
+        moved = [
+            path
+            for path, array in arrays_in(state).items()
+            if not np.array_equal(array, kept[path], equal_nan=array.dtype.kind == "f")
+        ]
         require(not moved, f"learning changed a state taken earlier: {', '.join(moved[:3])}")
 
     in_each(subject.learning_envs(), ask)
@@ -221,7 +236,13 @@ def fresh_process(subject: AgentSubject) -> None:
 
         def at(path: Path) -> None:
             agent.save_weights(str(path))
-            job: dict[str, Any] = {"factory": name, "by_name": subject.spec is not None, "kind": kind, "path": str(path), "options": dict(subject.options)}
+            job: dict[str, Any] = {
+                "factory": name,
+                "by_name": subject.spec is not None,
+                "kind": kind,
+                "path": str(path),
+                "options": dict(subject.options),
+            }
             job |= {"action_spaces": subject.action_spaces, "observation_spaces": subject.observation_spaces}
             done = subprocess.run(
                 [sys.executable, "-m", "optix_core.testing.agents.child"],
@@ -235,7 +256,10 @@ def fresh_process(subject: AgentSubject) -> None:
             require(done.returncode == 0, f"loading in another process failed: {done.stderr.strip()[-400:]}")
             theirs = [np.asarray(a) for a in json.loads(done.stdout.splitlines()[-1])]
             ours = greedy(agent, probe_observations(env))
-            agree = all(np.allclose(a, b, rtol=0.0, atol=max(1e-6, subject.tolerance)) for a, b in zip(ours, theirs, strict=True))
+            agree = all(
+                np.allclose(a, b, rtol=0.0, atol=max(1e-6, subject.tolerance))
+                for a, b in zip(ours, theirs, strict=True)
+            )
             require(agree, "another process that loaded the weights acts differently")
 
         _in_folder(at)
@@ -247,9 +271,13 @@ CHECKS: tuple[Check[AgentSubject], ...] = (
     Check(id="persistence-roundtrip", run=roundtrip, summary="Saved weights load into a new agent."),
     Check(id="persistence-missing", run=missing, summary="A missing file raises and changes nothing."),
     Check(id="persistence-corrupt", run=corrupt, summary="A damaged file raises and changes nothing."),
-    Check(id="persistence-other-shape", run=other_shape, summary="Weights of another architecture are refused."),
+    Check(
+        id="persistence-other-shape", run=other_shape, summary="Weights of another architecture are refused."
+    ),
     Check(id="persistence-state-continues", run=state_continues, summary="A full state continues exactly."),
     Check(id="persistence-state-plain", run=state_plain, summary="A full state is plain data and arrays."),
     Check(id="persistence-state-copied", run=state_copied, summary="A full state is a copy."),
-    Check(id="persistence-fresh-process", run=fresh_process, summary="Another process loads the same policy."),
+    Check(
+        id="persistence-fresh-process", run=fresh_process, summary="Another process loads the same policy."
+    ),
 )

@@ -118,7 +118,8 @@ class AgentSubject:
         """How many windows of :data:`WINDOW` steps pass until the weights have changed, at least 1.
 
         Raises:
-            NotApplicable: They never did within :data:`PATIENCE` windows; ``learn-changes-weights`` makes that a failure.
+            NotApplicable: They never did within :data:`PATIENCE` windows; ``learn-changes-weights`` makes that a
+                failure.
         """
         if kind not in self._warm:
             env = self.envs()[kind]
@@ -140,7 +141,9 @@ class AgentSubject:
             self._windows[kind, seed, steps] = collect(self.make(env, seed), env, steps, seed=seed)
         return copy.deepcopy(self._windows[kind, seed, steps])
 
-    def same_windows(self, kind: str, change: Callable[[EpisodeData], EpisodeData], *, seed: int = 0) -> BaseAgent:
+    def same_windows(
+        self, kind: str, change: Callable[[EpisodeData], EpisodeData], *, seed: int = 0
+    ) -> BaseAgent:
         """A fresh agent after learning enough equal windows, each passed through ``change``, to have changed."""
         agent = self.make(self.envs()[kind], seed)
         for index in range(self.windows_to_change(kind) + 1):
@@ -215,8 +218,18 @@ def same(left: Contents, right: Contents, tolerance: float = 0.0) -> bool:
     return set(left) == set(right) and all(_equal(left[k], right[k], tolerance) for k in left)
 
 
+def as_any(value: Any) -> Any:
+    """``value``, about whose type nothing is known: components may return anything."""
+    return value
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is a numpy array, of whatever dtype."""
+    return isinstance(value, np.ndarray)
+
+
 def _equal(left: Any, right: Any, tolerance: float) -> bool:
-    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+    if is_array(left) and is_array(right):
         if left.shape != right.shape or left.dtype != right.dtype:
             return False
         if np.issubdtype(left.dtype, np.inexact):
@@ -235,7 +248,7 @@ def all_finite(contents: Contents) -> bool:
     return all(
         bool(np.isfinite(value).all())
         for value in contents.values()
-        if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.inexact)
+        if is_array(value) and np.issubdtype(value.dtype, np.inexact)
     )
 
 
