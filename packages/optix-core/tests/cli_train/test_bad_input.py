@@ -20,7 +20,7 @@ SMALL = ("window_size=64", "max_steps=256", "validation.episodes=3", "confirm_ep
         (["train", "CartPol-v1"], ["no environment 'CartPol-v1'", "Did you mean", "CartPole-v1"]),
         (["train", "CartPole-v1", "algorithm=Clim"], ["no agent named 'Clim'", "Did you mean Climb"]),
         (["train", "Pendulum-v1", "algorithm=Climb"], ["acts in discrete spaces", "Box(1,)", "SAC"]),
-        (["train", "CartPole-v1", "algorithm=SAC"], ["SAC acts in box spaces", "Discrete(2)", "Linear"]),
+        (["train", "CartPole-v1", "algorithm=SAC"], ["acts in box spaces", "Discrete(2)", "Linear"]),
         (["train", "CartPole-v1", "niose=1"], ["no setting 'niose'", "Did you mean 'noise'?"]),
         (
             ["train", "CartPole-v1", "agent.niose=1"],

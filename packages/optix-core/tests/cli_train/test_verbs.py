@@ -179,3 +179,19 @@ def test_help_shows_examples_and_exit_statuses(optix) -> None:
     assert status == 0
     assert "optix train CartPole-v1" in out
     assert "130" in out
+
+
+def test_json_documents_hold_only_what_json_has(optix) -> None:
+    def refuse(text: str) -> float:
+        raise AssertionError(f"{text} is not JSON")
+
+    few = (
+        *SMALL[:-1],
+        "confirm_episodes=2",
+        "--run-dir",
+        "a",
+    )  # too few episodes for an interval: it is infinite
+    for argv in (("train", *few), ("explain", "a"), ("eval", "a", "--episodes", "2")):
+        status, out, err = optix(*argv, "--json")
+        assert status == 0, err
+        assert json.loads(out, parse_constant=refuse)["schema"] == 1

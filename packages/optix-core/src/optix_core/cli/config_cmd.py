@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     rows += [row for row in agent_rows if row[0] not in known]
     rows.sort(key=lambda row: ("." in row[0], row[0]))
     if args.json:
-        from optix_core.cli.output import print_json
+        from optix_core.cli.documents import print_document
 
         settings = {name: {"value": value, "from": origin} for name, value, origin in rows}
-        print_json({"agent": agent, "settings": settings})
+        print_document({"agent": agent, "settings": settings})
         return OK
     from optix_core.cli.output import table
 

@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{flag} is {getattr(args, flag)}; it must be at least {low}")
     result = evaluate(name, args)
     if args.json:
-        from optix_core.cli.output import print_json
+        from optix_core.cli.documents import print_document
 
-        print_json(result)
+        print_document(result)
     else:
         print("\n".join(_lines(result)))
     return OK

@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
     found = open_run(name)
     chapters = story(found.log().read())
     if args.json:
-        from optix_core.cli.output import print_json
+        from optix_core.cli.documents import print_document
 
-        print_json({"run_dir": str(found.path), "story": [chapter.to_dict() for chapter in chapters]})
+        print_document({"run_dir": str(found.path), "story": [chapter.to_dict() for chapter in chapters]})
     elif chapters:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print("\n".join(as_text(chapters, width or None)))

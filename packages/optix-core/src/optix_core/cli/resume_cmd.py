@@ -78,10 +78,10 @@ def finish_of(found: RunDirectory) -> LogEvent | None:
 
 def _nothing_to_do(found: RunDirectory, end: LogEvent, *, json: bool) -> int:
     if json:
-        from optix_core.cli.output import print_json
+        from optix_core.cli.documents import print_document
 
         same = {"run_dir": str(found.path), "resumed": False, "stop_reason": end.numbers.get("reason")}
-        print_json({**same, **end.numbers, "steps": end.step, "windows": end.window})
+        print_document({**same, **end.numbers, "steps": end.step, "windows": end.window})
     else:
         print(f"nothing to do: this run has finished ({end.numbers.get('message')})")
         print(f"to train longer, give it a new limit: optix resume {found.path} max_steps=...")

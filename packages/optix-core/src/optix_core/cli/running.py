@@ -75,9 +75,9 @@ def execute(config: TrainConfig, *, json: bool, resume: bool = False, allow_impo
         _say_where(optimizer)
         raise
     if json:
-        from optix_core.cli.output import print_json
+        from optix_core.cli.documents import print_document
 
-        print_json(document(config, optimizer, result, resumed=resume))
+        print_document(document(config, optimizer, result, resumed=resume))
     else:
         writer = LineWriter(None, "plain")
         for line in summary(result):

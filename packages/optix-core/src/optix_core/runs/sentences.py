@@ -136,6 +136,10 @@ def _finished(e: Numbers) -> tuple[str, str]:
 
 TELLERS: dict[str, Callable[[Numbers], tuple[str, str]]] = {
     "started": _started,
+    "baseline": lambda e: (
+        "baseline",
+        f"the untrained policy scores {_n(e.get('score'))} over {_n(e.get('episodes'))} episodes",
+    ),
     "resumed": lambda _: ("resumed", "continued from the newest checkpoint"),
     "trial": _trial,
     "trial_skipped": lambda e: ("trial skipped", str(e.get("reason"))),
