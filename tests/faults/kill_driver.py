@@ -2,13 +2,15 @@
 
     python tests/faults/kill_driver.py DIRECTORY KILLS [SEED]
 
-Prints one JSON object. A child announces each save before and after it through a pipe, so the parent knows what was acknowledged when
-it sent SIGKILL, and whether the kill landed inside a save (the yield; without it the number of kills means nothing).
+Prints one JSON object. A child announces each save before and after it through a pipe, so the parent knows
+what was acknowledged when it sent SIGKILL, and whether the kill landed inside a save (the yield; without it the
+number of kills means nothing).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from optix_core.checkpoints import CheckpointRegistry, CheckpointStore
 from optix_core.runs import DecisionLog
 from optix_core.types import EvalMetrics, HyperparamSet
@@ -58,7 +61,9 @@ def child(directory: Path, pipe: int) -> None:
             seq = log.write("save", k, k, score=score_of(k))
             os.write(pipe, b"B%d\n" % k)
             metrics = EvalMetrics(score_of(k), {}, k)
-            registry.save(Agent(k), metrics, HyperparamSet({}), training={"loop": {"k": k, "seq": seq}}, step=k)  # type: ignore[arg-type]
+            registry.save(
+                Agent(k), metrics, HyperparamSet({}), training={"loop": {"k": k, "seq": seq}}, step=k
+            )  # type: ignore[arg-type]
             os.write(pipe, b"A%d\n" % k)
             k += 1
 
@@ -96,11 +101,17 @@ def check(directory: Path, acknowledged: int, begun: int, best: float) -> list[s
         problems.append("a save appeared that nobody began")
     agent = Agent(-1)
     snapshot = registry.load_best(agent)  # type: ignore[arg-type]
-    if snapshot is None or snapshot.eval_metrics.primary_score < best or score_of(agent.k) != snapshot.eval_metrics.primary_score:
+    if (
+        snapshot is None
+        or snapshot.eval_metrics.primary_score < best
+        or score_of(agent.k) != snapshot.eval_metrics.primary_score
+    ):
         problems.append(f"the best score {best} was acknowledged and is lost")
     events = [e.window for e in DecisionLog(directory / "events.jsonl").read(strict=True)]
     if events != list(range(len(events))) or len(events) < acknowledged + 1:
-        problems.append(f"the decision log repeats or lacks lines: {events[-5:]}, {acknowledged} acknowledged")
+        problems.append(
+            f"the decision log repeats or lacks lines: {events[-5:]}, {acknowledged} acknowledged"
+        )
     return problems
 
 
@@ -126,16 +137,23 @@ def main() -> None:
         inside += begun[-1:] != done[-1:]
         saves += len(done)
         acknowledged, last = max([acknowledged, *done]), max([last, *begun])
-        best = max([best, *(s for s in map(score_of, done) if s == s)])
+        best = max([best, *(s for s in map(score_of, done) if math.isfinite(s))])
         garbage += any(p.name.startswith((".tmp-", ".trash-")) for p in directory.iterdir())
         if acknowledged >= 0:
             problems += [f"kill {number}: {text}" for text in check(directory, acknowledged, last, best)]
         if number % 25 == 24:
             CheckpointStore(directory).gc()
-            left = {p.name for p in directory.iterdir() if not p.name.startswith("ckpt-")} - {".lock", "events.jsonl"}
+            left = {p.name for p in directory.iterdir() if not p.name.startswith("ckpt-")} - {
+                ".lock",
+                "events.jsonl",
+            }
             problems += [f"garbage remains: {left}"] if left else []
             shutil.rmtree(directory)
-    print(json.dumps({"kills": kills, "inside": inside, "saves": saves, "garbage": garbage, "problems": problems[:20]}))
+    print(
+        json.dumps(
+            {"kills": kills, "inside": inside, "saves": saves, "garbage": garbage, "problems": problems[:20]}
+        )
+    )
 
 
 if __name__ == "__main__":

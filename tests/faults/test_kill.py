@@ -19,7 +19,7 @@ DRIVER = Path(__file__).with_name("kill_driver.py")
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
     """In memory where possible: a killed process leaves the same there, and hundreds of saves take seconds."""
-    if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK):
+    if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK):
         with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="optix-kill-") as name:
             yield Path(name)
     else:

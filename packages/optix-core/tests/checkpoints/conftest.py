@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from optix_core.checkpoints.filesystem import Entry, FileSystem
 
 CHANGING = (
@@ -45,7 +46,14 @@ class FaultyFileSystem(FileSystem):
         self.names: list[str] = []
 
     def arm(self, at: int, error: int | None, *, persistent: bool) -> None:
-        self.count, self.at, self.error, self.persistent, self.hits, self.names = 0, at, error, persistent, 0, []
+        self.count, self.at, self.error, self.persistent, self.hits, self.names = (
+            0,
+            at,
+            error,
+            persistent,
+            0,
+            [],
+        )
 
     def disarm(self) -> None:
         self.at = None
@@ -72,7 +80,9 @@ def _faulty(name: str) -> Any:
             return None
         self._before(name)
         if name == "write" and self.at is not None and self.count + 1 == self.at:
-            return original(self, args[0], args[1][: max(1, len(args[1]) // 2)])  # a short write, then the failure
+            return original(
+                self, args[0], args[1][: max(1, len(args[1]) // 2)]
+            )  # a short write, then the failure
         return original(self, *args)
 
     return operation
@@ -124,7 +134,11 @@ def tree_of(path: Path) -> dict[str, Any]:
 def small_state(value: float = 0.0) -> dict[str, Any]:
     """What an agent and a loop might store."""
     return {
-        "agent": {"weights": {"w": np.full((3, 2), value, np.float32)}, "updates": int(value), "name": "small"},
+        "agent": {
+            "weights": {"w": np.full((3, 2), value, np.float32)},
+            "updates": int(value),
+            "name": "small",
+        },
         "loop": {"scores": np.arange(3, dtype=np.float64) + value, "best": float("-inf"), "done": False},
     }
 
@@ -132,7 +146,7 @@ def small_state(value: float = 0.0) -> dict[str, Any]:
 @pytest.fixture
 def fast_path(tmp_path: Path) -> Iterator[Path]:
     """A directory in memory where there is one: hundreds of saves without waiting for a disk."""
-    if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK):
+    if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK):
         with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="optix-test-") as name:
             yield Path(name)
     else:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from optix_core.checkpoints import codec
 from optix_core.checkpoints.jsonio import JsonProblem, canonical, ordered, parse_object
 from optix_core.checkpoints.tensors import deserialize, serialize
@@ -57,15 +58,29 @@ def assert_same(a: Any, b: Any) -> None:
 
 
 DTYPES = st.sampled_from([*sorted(codec.ARRAY_DTYPES), "complex64", "complex128"])
-ARRAYS = DTYPES.flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)))
+ARRAYS = DTYPES.flatmap(
+    lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+)
 SCALARS = st.sampled_from(sorted(codec.ARRAY_DTYPES)).flatmap(lambda d: hnp.arrays(d, 1).map(lambda a: a[0]))
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**130), 2**130), st.floats(), st.text(max_size=8), ARRAYS, SCALARS
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**130), 2**130),
+    st.floats(),
+    st.text(max_size=8),
+    ARRAYS,
+    SCALARS,
 )
-KEYS = st.one_of(st.text(max_size=6), st.sampled_from(["$array", "$", "$$", "$float", "a/b", "a~1b", "a", "0"]))
+KEYS = st.one_of(
+    st.text(max_size=6), st.sampled_from(["$array", "$", "$$", "$float", "a/b", "a~1b", "a", "0"])
+)
 STATES = st.dictionaries(
     KEYS,
-    st.recursive(LEAVES, lambda c: st.one_of(st.lists(c, max_size=3), st.dictionaries(KEYS, c, max_size=3)), max_leaves=8),
+    st.recursive(
+        LEAVES,
+        lambda c: st.one_of(st.lists(c, max_size=3), st.dictionaries(KEYS, c, max_size=3)),
+        max_leaves=8,
+    ),
     max_size=4,
 )
 
@@ -76,7 +91,9 @@ def test_any_state_comes_back(state: dict[str, Any]) -> None:
     assert_same({"agent": state}, round_trip({"agent": state}))
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.0, 5e-324, 0.1, 2**63, -(2**127), 2**128 - 1])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, -0.0, 5e-324, 0.1, 2**63, -(2**127), 2**128 - 1]
+)
 def test_numbers_that_json_finds_hard(value: float) -> None:
     assert_same({"c": {"v": [value, (value,)]}}, round_trip({"c": {"v": [value, (value,)]}}))
 
@@ -104,7 +121,7 @@ def test_decoded_arrays_share_nothing_with_the_state() -> None:
 def test_random_streams_continue() -> None:
     rng = generator(7, Domain.POLICY)
     rng.standard_normal(5)
-    python = random.Random(3)  # noqa: S311
+    python = random.Random(3)
     stored = round_trip({"r": {"np": generator_state(rng), "py": python.getstate()}})["r"]
     expected, expected_python = rng.standard_normal(4), python.random()
     fresh = generator(0, Domain.ENV)
@@ -164,7 +181,9 @@ def test_component_names_are_plain(name: str) -> None:
 
 def test_non_finite_arrays_are_found_with_place_and_number() -> None:
     state = {"weights": {"w": np.array([[1.0, math.nan], [math.inf, 0.0]])}, "best": -math.inf}
-    with pytest.raises(NonFiniteState, match=r"agent/weights/w float64\[2, 2\] holds 2 non-finite of 4 .*index \[0, 1\]"):
+    with pytest.raises(
+        NonFiniteState, match=r"agent/weights/w float64\[2, 2\] holds 2 non-finite of 4 .*index \[0, 1\]"
+    ):
         codec.require_finite("agent", state)
     codec.require_finite("agent", {"best": -math.inf, "w": np.array([1e300]), "i": np.array([2**62])})
 
@@ -197,8 +216,18 @@ def test_an_array_that_nothing_refers_to_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"{", b"[]", b"null", b'{"a":NaN}', b'{"a":1,"a":2}', b"\xff\xfe", b'{"a":' * 100_000, b"[" * 200_000]
-    + [b'{"a":' + b"9" * 5000 + b"}"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"a":NaN}',
+        b'{"a":1,"a":2}',
+        b"\xff\xfe",
+        b'{"a":' * 100_000,
+        b"[" * 200_000,
+        b'{"a":' + b"9" * 5000 + b"}",
+    ],
     ids=lambda t: t[:12].decode("latin1"),
 )
 def test_ambiguous_or_hostile_json_is_refused(text: bytes) -> None:
@@ -213,7 +242,11 @@ def test_json_length_limit() -> None:
 
 
 def test_canonical_form_ignores_key_order_and_ordered_form_keeps_it() -> None:
-    assert canonical({"b": 1, "a": "ü\ud800"}) == canonical({"a": "ü\ud800", "b": 1}) == b'{"a":"\\u00fc\\ud800","b":1}'
+    assert (
+        canonical({"b": 1, "a": "ü\ud800"})
+        == canonical({"a": "ü\ud800", "b": 1})
+        == b'{"a":"\\u00fc\\ud800","b":1}'
+    )
     assert ordered({"b": 1, "a": 2}) == b'{"b":1,"a":2}'
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical(math.nan)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from optix_core.checkpoints import CheckpointStore, reader
 from optix_core.errors import CorruptCheckpoint
 
@@ -52,7 +53,9 @@ def test_every_single_bit_flip_is_found(memory_fs: Any, saved: dict[str, Any]) -
 
 
 @pytest.mark.slow
-def test_every_single_bit_flip_of_a_larger_checkpoint_is_found(fast_path: Path, tree: Any, memory_fs: Any) -> None:
+def test_every_single_bit_flip_of_a_larger_checkpoint_is_found(
+    fast_path: Path, tree: Any, memory_fs: Any
+) -> None:
     store = CheckpointStore(fast_path)
     rng = np.random.default_rng(0)
     store.save({"agent": {"weights": {"w": rng.random((30, 30))}}, "loop": {"x": list(range(50))}}, step=2)
@@ -61,7 +64,9 @@ def test_every_single_bit_flip_of_a_larger_checkpoint_is_found(fast_path: Path, 
     assert count >= 65_536, count
 
 
-def test_the_flip_test_can_fail(memory_fs: Any, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flip_test_can_fail(
+    memory_fs: Any, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the comparison of hashes, flips in arrays go unnoticed."""
     name = "ckpt-000000000002"
     monkeypatch.setattr(reader, "_read_verified", lambda fs, info, file: fs.read(info.path / file, 10**9))
@@ -77,7 +82,10 @@ def test_truncation_at_every_byte_of_every_file_is_found(memory_fs: Any, saved: 
     for file, content in saved[name].items():
         for length in range(len(content)):
             count += 1
-            assert not accepts(memory_fs, {name: {**saved[name], file: content[:length]}}, name), (file, length)
+            assert not accepts(memory_fs, {name: {**saved[name], file: content[:length]}}, name), (
+                file,
+                length,
+            )
         assert not accepts(memory_fs, {name: {**saved[name], file: content + b"\0"}}, name)
     assert count == sum(map(len, saved[name].values()))
 

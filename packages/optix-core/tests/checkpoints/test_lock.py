@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from optix_core.checkpoints import CheckpointStore, RunLock
 from optix_core.errors import CheckpointLocked
 
@@ -29,7 +30,9 @@ time.sleep(120)
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock of ``tmp_path``."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     yield process
@@ -111,7 +114,9 @@ os.write(1, f"{child}\\n".encode())
 time.sleep(0.3)
 os._exit(0)
 """
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     lines = sorted([process.stdout.readline().strip(), process.stdout.readline().strip()])
     child = int(lines[0])
@@ -164,7 +169,9 @@ def test_no_flock_is_refused_unless_asked_for(tmp_path: Path, monkeypatch: pytes
         RunLock(tmp_path).acquire()
 
 
-def test_a_full_disk_does_not_keep_the_holder_from_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_keep_the_holder_from_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(fd: int, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
@@ -174,3 +181,42 @@ def test_a_full_disk_does_not_keep_the_holder_from_its_lock(tmp_path: Path, monk
         monkeypatch.undo()
         with pytest.raises(CheckpointLocked, match="has not said which"):
             RunLock(tmp_path).acquire()
+
+
+def test_readers_always_find_a_whole_checkpoint_while_a_writer_saves_and_prunes(tmp_path: Path) -> None:
+    program = """
+import sys
+import numpy as np
+from optix_core.checkpoints import CheckpointStore
+store = CheckpointStore(sys.argv[1], keep=1, durability="process")
+with store.lock():
+    k = 0
+    while True:
+        k += 1
+        store.save({"agent": {"k": k, "weights": {"w": np.full(2000, k)}}}, step=k)
+        if k == 1:
+            print("begun", flush=True)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        said: list[str] = []
+        reader = CheckpointStore(tmp_path, report=said.append)
+        seen: list[int] = []
+        deadline = time.monotonic() + 2.0
+        while time.monotonic() < deadline:
+            agent = reader.load().components["agent"]
+            assert (agent["weights"]["w"] == agent["k"]).all()
+            seen.append(agent["k"])
+        assert process.poll() is None
+        assert said == []
+        assert seen == sorted(seen)
+        assert len(set(seen)) > 5
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

@@ -1,8 +1,9 @@
 """What a power failure may leave behind, enumerated.
 
-The operations of real saves are recorded. A failure may come after any of them, and the disk then holds, of everything not
-yet synced, any subset: of each directory's changed names any selection, of each file's bytes none, half or all. In every such state
-all visible checkpoints must verify, and nothing acknowledged may be lost. Protocols with one sync or rename left out must be caught.
+The operations of real saves are recorded. A failure may come after any of them, and the disk then holds, of
+everything not yet synced, any subset: of each directory's changed names any selection, of each file's bytes none,
+half or all. In every such state all visible checkpoints must verify, and nothing acknowledged may be lost.
+Protocols with one sync or rename left out must be caught.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optix_core.checkpoints import CheckpointStore, reader, store as store_module
+
+from optix_core.checkpoints import CheckpointStore, reader
+from optix_core.checkpoints import store as store_module
 from optix_core.checkpoints.filesystem import FileSystem, remove_tree
 
 ROOT = Path("/run")
@@ -129,10 +132,12 @@ class Disk:
             parent.change("remove", name[-1])
 
     def states(self, rng: random.Random, limit: int) -> list[dict[str, Any]]:
-        """Trees that may be found after a power failure now: all of them if they are few, else a sample with the extremes."""
+        """Trees that a power failure may leave now: all if they are few, else a sample."""
         directories, files = list[Directory](), list[File]()
         _walk(self.root, directories, files)
-        choices: list[list[Any]] = [list(itertools.product((True, False), repeat=len(d.pending))) for d in directories]
+        choices: list[list[Any]] = [
+            list(itertools.product((True, False), repeat=len(d.pending))) for d in directories
+        ]
         choices += [sorted({len(f.data), f.synced, (len(f.data) + f.synced) // 2}) for f in files]
         total = 1
         for options in choices:
@@ -157,7 +162,11 @@ def _walk(node: Any, directories: list[Directory], files: list[File]) -> None:
     if node in directories:
         return
     directories.append(node)
-    children = [*node.durable.values(), *node.now.values(), *(o[-1] for o in node.pending if o[0] != "remove")]
+    children = [
+        *node.durable.values(),
+        *node.now.values(),
+        *(o[-1] for o in node.pending if o[0] != "remove"),
+    ]
     for child in children:
         _walk(child, directories, files)
 
@@ -186,7 +195,9 @@ def record(path: Path, state: Any, skip: Any = lambda log, operation: False) -> 
     return fs.log
 
 
-def violations(log: list[tuple[Any, ...]], memory_fs: Any, limit: int = STATES_PER_POINT) -> tuple[int, list[str]]:
+def violations(
+    log: list[tuple[Any, ...]], memory_fs: Any, limit: int = STATES_PER_POINT
+) -> tuple[int, list[str]]:
     """States examined, and what was wrong in them; stops soon after the first find."""
     disk, rng, seen, found = Disk(), random.Random(1), 0, list[str]()
     acknowledged, best = 0, float("-inf")
@@ -215,7 +226,9 @@ def violations(log: list[tuple[Any, ...]], memory_fs: Any, limit: int = STATES_P
                     except Exception as error:
                         verified[key] = error
                 if isinstance(verified[key], Exception):
-                    found.append(f"after {index} {operation[:2]}: {name} is visible and broken: {verified[key]}")
+                    found.append(
+                        f"after {index} {operation[:2]}: {name} is visible and broken: {verified[key]}"
+                    )
                 else:
                     good.append(verified[key])
             if max((i.sequence for i in good), default=0) < acknowledged:
@@ -225,7 +238,9 @@ def violations(log: list[tuple[Any, ...]], memory_fs: Any, limit: int = STATES_P
     return seen, found
 
 
-def test_no_state_after_a_power_failure_violates_a_promise(fast_path: Path, state: Any, memory_fs: Any) -> None:
+def test_no_state_after_a_power_failure_violates_a_promise(
+    fast_path: Path, state: Any, memory_fs: Any
+) -> None:
     seen, found = violations(record(fast_path / "run", state), memory_fs)
     assert found == []
     assert seen >= 5000, seen
@@ -249,7 +264,11 @@ MUTANTS = {
     "the temporary directory is not synced": lambda log, op: _is(op, "sync_directory") and op[1] != (),
     "the run directory is not synced": lambda log, op: _is(op, "sync_directory") and op[1] == (),
     "no sync after the checkpoint's rename": lambda log, op: (
-        _is(op, "sync_directory") and op[1] == () and log and _is(log[-1], "rename") and log[-1][2][-1].startswith("ckpt-")
+        _is(op, "sync_directory")
+        and op[1] == ()
+        and log
+        and _is(log[-1], "rename")
+        and log[-1][2][-1].startswith("ckpt-")
     ),
     "no sync between moving to trash and removing": lambda log, op: (
         _is(op, "sync_directory")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from optix_core.base_agent import BaseAgent
 from optix_core.checkpoints import CheckpointRegistry, CheckpointStore, CheckpointWarning
 from optix_core.checkpoints.compatibility import describe_space
@@ -149,12 +150,18 @@ def test_a_snapshot_tells_what_was_saved(tmp_path: Path, kind: Any) -> None:
     registry = CheckpointRegistry(tmp_path)
     agent = kind(2.0)
     agent.params = {"lr": np.float32(0.5), "layers": [64, 64]}
-    given = EvalMetrics(np.float64(3.5), {"f32": np.float32(1.5), "nan": math.nan, "arr": np.arange(2)}, 9, 12.5, (1.0, 2.0))
+    given = EvalMetrics(
+        np.float64(3.5), {"f32": np.float32(1.5), "nan": math.nan, "arr": np.arange(2)}, 9, 12.5, (1.0, 2.0)
+    )
     saved = registry.save(agent, given, agent.get_hyperparams(), step=77)
     assert saved is not None
     [found] = CheckpointRegistry(tmp_path).snapshots()
     assert found == saved or math.isnan(found.eval_metrics.metrics["nan"])
-    assert (found.snapshot_id, found.episode_id, found.eval_metrics.primary_score) == ("ckpt-000000000077", 9, 3.5)
+    assert (found.snapshot_id, found.episode_id, found.eval_metrics.primary_score) == (
+        "ckpt-000000000077",
+        9,
+        3.5,
+    )
     assert found.eval_metrics.metrics["f32"] == 1.5
     assert found.eval_metrics.metrics["arr"] == [0, 1]
     assert found.eval_metrics.episode_returns == (1.0, 2.0)
@@ -210,7 +217,9 @@ def test_weights_only_leaves_the_rest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("k", [0, 1, 2])
 @pytest.mark.parametrize("weights_only", [False, True])
-def test_loading_that_fails_half_way_leaves_the_agent_as_it_was(tmp_path: Path, k: int, weights_only: bool) -> None:
+def test_loading_that_fails_half_way_leaves_the_agent_as_it_was(
+    tmp_path: Path, k: int, weights_only: bool
+) -> None:
     registry = CheckpointRegistry(tmp_path)
     other = Full(5.0)
     other.update()

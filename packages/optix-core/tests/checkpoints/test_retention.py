@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from optix_core.checkpoints.retention import by_score, evictable
 
 
@@ -49,7 +50,9 @@ def test_the_best_of_the_present_architecture_stays_beside_a_better_one_of_anoth
 
 ITEMS = st.lists(
     st.tuples(
-        st.one_of(st.none(), st.floats(-5, 5), st.sampled_from([0.0, 1.0])), st.booleans(), st.sampled_from("ab")
+        st.one_of(st.none(), st.floats(-5, 5), st.sampled_from([0.0, 1.0])),
+        st.booleans(),
+        st.sampled_from("ab"),
     ),
     max_size=12,
 ).map(lambda rows: [Item(str(i), i, s, p, f) for i, (s, p, f) in enumerate(rows)])

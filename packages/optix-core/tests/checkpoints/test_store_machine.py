@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from optix_core.checkpoints import CheckpointStore
 from optix_core.checkpoints.filesystem import FileSystem
 from optix_core.errors import CheckpointNotSaved, CorruptCheckpoint
@@ -62,7 +62,7 @@ def expected_after(saved: list[Saved]) -> list[Saved]:
 class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        base = "/dev/shm" if os.path.isdir("/dev/shm") else None
+        base = "/dev/shm" if Path("/dev/shm").is_dir() else None
         self.scratch = Path(tempfile.mkdtemp(dir=base, prefix="optix-machine-"))
         self.place = self.scratch / "run0"
         self.moves = 0
@@ -76,7 +76,10 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         shutil.rmtree(self.scratch)
 
-    @rule(score=st.sampled_from([None, math.nan, math.inf, -math.inf, 0.0, 1.0, 2.0, 3.0]), pinned=st.integers(0, 5))
+    @rule(
+        score=st.sampled_from([None, math.nan, math.inf, -math.inf, 0.0, 1.0, 2.0, 3.0]),
+        pinned=st.integers(0, 5),
+    )
     def save(self, score: float | None, pinned: int) -> None:
         self.step += 1
         info = self.store.save(
@@ -146,7 +149,9 @@ class StoreMachine(RuleBasedStateMachine):
         intact = [s for s in self.model if not s.damaged]
         scored = [s for s in self.model if s.score is not None]
         good = [s for s in scored if not s.damaged]
-        broken_directories = len([p for p in self.place.iterdir() if p.name.startswith("ckpt-")]) > len(self.model)
+        broken_directories = len([p for p in self.place.iterdir() if p.name.startswith("ckpt-")]) > len(
+            self.model
+        )
         self._agree(self.store.latest, intact[-1] if intact else None, bool(self.model) or broken_directories)
         best = max(good, key=lambda s: (s.score, -self.model.index(s)), default=None)
         self._agree(self.store.best, best, bool(scored) or (broken_directories and not self.model))

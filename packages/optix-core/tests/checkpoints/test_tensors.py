@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optix_core.checkpoints.tensors import TensorProblem, describe, deserialize, serialize
 from safetensors.numpy import load as reference_load
+
+from optix_core.checkpoints.tensors import TensorProblem, describe, deserialize, serialize
 
 
 def build(header: Any, data: bytes, length: int | None = None) -> bytearray:
@@ -23,7 +24,10 @@ def entry(dtype: str = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict[
 
 def test_agrees_with_the_reference_implementation() -> None:
     rng = np.random.default_rng(0)
-    arrays = {f"x/{d}": (rng.random((3, 5)) * 100).astype(d) for d in ("bool", "int8", "uint16", "float32", "float64")}
+    arrays = {
+        f"x/{d}": (rng.random((3, 5)) * 100).astype(d)
+        for d in ("bool", "int8", "uint16", "float32", "float64")
+    }
     arrays |= {"empty": np.zeros((0, 2)), "zero_d": np.array(4, np.int64), "t": rng.random((2, 3)).T}
     data = serialize(arrays)
     mine, theirs = deserialize(bytearray(data)), reference_load(data)
@@ -51,7 +55,8 @@ def test_key_order_does_not_change_the_bytes() -> None:
         "not json": build(b"{]", b""),
         "array header": build([], b""),
         "duplicate": build(
-            b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"x"
+            b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}',
+            b"x",
         ),
         "no description": build({"a": 1}, b""),
         "unknown dtype": build({"a": entry("Q99")}, bytes(8)),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from optix_core.checkpoints.filesystem import FileSystem
 from optix_core.checkpoints.reporting import CheckpointWarning
 from optix_core.errors import CheckpointError
@@ -47,7 +48,7 @@ def test_events_come_back(path: Path) -> None:
 
 def test_names_of_the_line_itself_are_refused(path: Path) -> None:
     with pytest.raises(ValueError, match="crc32, time"):
-        DecisionLog(path).write("x", **{"time": 1, "crc32": 2})  # type: ignore[arg-type]
+        DecisionLog(path).write("x", time=1, crc32=2)  # type: ignore[arg-type]
     assert not path.exists()
 
 
@@ -97,7 +98,9 @@ def test_a_damaged_line_is_skipped_with_its_number(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     lines[1] = lines[1].replace(b"10", b"11", 1)
     path.write_bytes(b"".join(lines))
-    with pytest.warns(CheckpointWarning, match=r"events.jsonl line 2 is damaged \(its checksum differs\). It was skipped"):
+    with pytest.warns(
+        CheckpointWarning, match=r"events.jsonl line 2 is damaged \(its checksum differs\). It was skipped"
+    ):
         assert [e.seq for e in DecisionLog(path).read()] == [1, 3, 4]
     fill(path, 1)  # a later writer keeps it: only a torn tail is cut
     assert len(path.read_bytes().splitlines()) == 5
@@ -106,7 +109,9 @@ def test_a_damaged_line_is_skipped_with_its_number(path: Path) -> None:
 def test_a_line_with_a_right_checksum_and_wrong_content(path: Path) -> None:
     from optix_core.runs.decision_log import _sealed
 
-    path.write_bytes(_sealed(b'{"seq":1}') + _sealed(b'{"seq":"x","kind":1}') + _sealed(b'{"$eval":"1"}') + b"\n")
+    path.write_bytes(
+        _sealed(b'{"seq":1}') + _sealed(b'{"seq":"x","kind":1}') + _sealed(b'{"$eval":"1"}') + b"\n"
+    )
     said: list[str] = []
     assert list(DecisionLog(path, report=said.append).read()) == []
     assert len(said) == 3
@@ -176,7 +181,11 @@ def test_failing_writes_never_stop_training_and_leave_no_torn_line(path: Path, a
         assert len(said) == 2  # a new series is told again
         fs.failing = False
         log.write("good")
-    assert [(e.seq, e.kind) for e in DecisionLog(path).read(strict=True)] == [(1, "good"), (4, "good"), (6, "good")]
+    assert [(e.seq, e.kind) for e in DecisionLog(path).read(strict=True)] == [
+        (1, "good"),
+        (4, "good"),
+        (6, "good"),
+    ]
 
 
 def test_every_operation_failing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

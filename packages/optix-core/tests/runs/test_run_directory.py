@@ -12,12 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from optix_core.checkpoints.filesystem import FileSystem
 from optix_core.errors import CheckpointError, IncompatibleCheckpoint
 from optix_core.runs import RunDirectory, redact
 from optix_core.runs.run_directory import config_digest
 
-CONFIG = {"env": "CartPole-v1", "algorithm": "PPO", "lr": np.float32(0.5), "clip": math.inf, "wandb": {"api_key": "k3y"}}
+CONFIG = {
+    "env": "CartPole-v1",
+    "algorithm": "PPO",
+    "lr": np.float32(0.5),
+    "clip": math.inf,
+    "wandb": {"api_key": "k3y"},
+}
 
 
 def test_create_and_open(tmp_path: Path) -> None:
@@ -111,7 +118,10 @@ def test_what_is_not_a_run_is_named(tmp_path: Path) -> None:
         "bare": ("E-RUN-FOREIGN", "checkpoints but no run.json"),
         "other": ("E-RUN-FOREIGN", "it has no run.json"),
         ".": ("E-RUN-FOREIGN", "There are runs inside it: cartpole"),
-        "cartpole/ckpt-000000000000": ("E-RUN-FOREIGN", "is one checkpoint. The run is the directory around it"),
+        "cartpole/ckpt-000000000000": (
+            "E-RUN-FOREIGN",
+            "is one checkpoint. The run is the directory around it",
+        ),
     }
     for name, (code, text) in expected.items():
         with pytest.raises(CheckpointError) as caught:

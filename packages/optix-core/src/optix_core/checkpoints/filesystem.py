@@ -128,6 +128,11 @@ class FileSystem:
             raise NotARegularFile(f"{path.name} is not a plain file")
         return status.st_size
 
+    def stamp(self, path: Path) -> tuple[int, ...]:
+        """Numbers that change when a file is replaced or written to."""
+        status = os.lstat(path)
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
     def read(self, path: Path, limit: int) -> bytearray:
         """All bytes of a plain file that holds at most ``limit`` of them.
 

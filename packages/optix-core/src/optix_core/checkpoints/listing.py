@@ -16,6 +16,7 @@ from optix_core.checkpoints import reader
 from optix_core.checkpoints.commit import quarantine
 from optix_core.checkpoints.filesystem import FileSystem
 from optix_core.checkpoints.lock import RunLock
+from optix_core.checkpoints.manifest import MANIFEST_NAME
 from optix_core.checkpoints.reader import CheckpointInfo, LoadedCheckpoint
 from optix_core.checkpoints.reporting import Report
 from optix_core.checkpoints.retention import by_score
@@ -60,25 +61,47 @@ class CheckpointListing:
         self._lock = lock
         self._report = report
         self._reported: set[str] = set()
+        self._known: dict[str, tuple[tuple[int, ...], CheckpointInfo]] = {}
 
     def scan(self) -> tuple[Infos, Problems]:
         """All checkpoints, in the order of writing, and what looks like one but has no valid manifest."""
+        for attempt in range(_LISTINGS):
+            found, problems, vanished = self._scan_once()
+            # A listing taken while the writer works may hold the old name, the new one, both or neither.
+            if not vanished and (found or problems or attempt > 0):
+                return found, problems
+        raise CheckpointError(f"{self.run_dir} changes faster than it can be read; try again.")
+
+    def _scan_once(self) -> tuple[Infos, Problems, bool]:
         found: Infos = []
         problems: Problems = []
+        vanished = False
         for name in self._names():
             path = self.run_dir / name
             try:
-                info = reader.read_info(self._fs, path)
+                info = self._info(path)
                 if not name.startswith(f"{PREFIX}{info.step:012d}"):
                     raise CorruptCheckpoint(
                         f"{path} holds a checkpoint of step {info.step}; it was renamed or mixed up."
                     )
                 found.append(info)
             except FileNotFoundError:
-                continue  # removed by the writer meanwhile
+                vanished = True  # the writer removed it meanwhile
             except CheckpointError as error:
                 problems.append(Problem(path, error))
-        return sorted(found, key=lambda i: (i.sequence, i.step, i.name)), problems
+        self._known = {info.name: self._known[info.name] for info in found if info.name in self._known}
+        return sorted(found, key=lambda i: (i.sequence, i.step, i.name)), problems, vanished
+
+    def _info(self, path: Path) -> CheckpointInfo:
+        """The manifest, parsed once as long as its file stays the same; loading reads and checks it anew."""
+        try:
+            stamp = self._fs.stamp(path / MANIFEST_NAME)
+        except OSError:
+            return reader.read_info(self._fs, path)  # says what is wrong
+        known = self._known.get(path.name)
+        if known is None or known[0] != stamp:
+            known = self._known[path.name] = (stamp, reader.read_info(self._fs, path))
+        return known[1]
 
     def list(self) -> Infos:
         """All checkpoints with a valid manifest, in the order of writing. Their data is not looked at."""
