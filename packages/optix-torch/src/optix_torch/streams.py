@@ -38,5 +38,14 @@ class Streams:
         for name, rng in self._all().items():
             restore_generator(rng, state[name])
 
+    def acting_state(self) -> State:
+        """Where the two streams stand that acting moves."""
+        return {"policy": generator_state(self.policy), "single": generator_state(self.single)}
+
+    def load_acting_state(self, state: Mapping[str, Any]) -> None:
+        """Continue both from :meth:`acting_state`."""
+        restore_generator(self.policy, state["policy"])
+        restore_generator(self.single, state["single"])
+
     def _all(self) -> dict[str, np.random.Generator]:
         return dict(vars(self))

@@ -170,6 +170,20 @@ class TorchAgent(BaseAgent):
         """Multiply every weight by ``1 + noise_scale * N(0, 1)``."""
         self._training.perturb(noise_scale, self._streams.perturbation)
 
+    def acting_state(self) -> State:
+        """What acting changes: its random streams."""
+        return self._streams.acting_state()
+
+    def load_acting_state(self, state: Mapping[str, Any]) -> None:
+        """Put :meth:`acting_state` back."""
+        self._streams.load_acting_state(state)
+
+    def on_divergence(self) -> dict[str, Any]:
+        """Halve the learning rate, once earlier weights are back after a failed update."""
+        halved = self.get_hyperparams().params["learning_rate"] / 2
+        self.set_hyperparams(HyperparamSet({"learning_rate": halved}))
+        return {"learning_rate": halved}
+
     def state_dict(self) -> State:
         """All that decides what comes next: model, optimizer, hyperparameters, random streams."""
         return self._store.state_dict(self)
