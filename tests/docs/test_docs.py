@@ -257,6 +257,15 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert {page_name(p) for p in PAGES} <= {page_name(p) for p in reached}
 
 
+def test_every_benchmark_is_described() -> None:
+    found = {p.stem.removeprefix("bench_") for p in (ROOT / "benchmarks").glob("bench_*.py")}
+    found |= {p.parent.name for p in (ROOT / "benchmarks").glob("*/run.py")}
+    described = set(
+        re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "benchmarks.md").read_text(), re.MULTILINE)
+    )
+    assert described == found
+
+
 # --- can these tests fail? ----------------------------------------------------------------------------------------
 
 
