@@ -49,9 +49,8 @@ def optimal_window_size(
     length = _time_limit(env) or _measured_length(env, seed)
     if length is None:
         warnings.warn(
-            f"the length of an episode of {type(env).__name__} is unknown: it has no time limit "
-            f"and cannot be copied for a "
-            f"trial. Assuming {_FALLBACK_LENGTH:.0f} steps; pass window_size to choose yourself.",
+            f"the length of an episode of {type(env).__name__} is unknown: it has no time limit and cannot be "
+            f"copied for a trial. Assuming {_FALLBACK_LENGTH:.0f} steps; pass window_size to choose yourself.",
             RuntimeWarning,
             stacklevel=2,
         )

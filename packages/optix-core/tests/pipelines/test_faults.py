@@ -131,6 +131,13 @@ class TestTruncating:
             pipeline.collect()
         assert "giving up" in caught.value.__notes__[0]
 
+    def test_ten_in_a_row_are_too_many_even_where_one_percent_is_more(self, kit):
+        pipeline = faulty(kit, "nan", range(3000, 9000), on_nonfinite="truncate")
+        with pytest.raises(EnvironmentFault) as caught:
+            kit.collect(pipeline, 400)
+        assert "10 of them in a row" in caught.value.__notes__[0]
+        assert pipeline._policy.counts["nonfinite"] == 10
+
     def test_one_percent_of_the_steps(self, kit):
         pipeline = faulty(kit, "nan", range(0, 3000, 20), on_nonfinite="truncate")
         with pytest.raises(EnvironmentFault) as caught:
@@ -247,6 +254,14 @@ class TestActions:
             bad[37] = value
             with pytest.raises(error, match=r"37|non-finite"):
                 BatchPipeline(Wide(), Fixed(bad), 3).collect()
+
+    @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+    def test_infinity_is_no_action_of_an_unbounded_box_either(self, kit, value):
+        env = kit.WalkEnv()
+        env.action_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        with pytest.raises(NumericalDivergence):
+            BatchPipeline(env, Fixed(np.array([0.0, value], np.float32))).collect()
+        assert env.received == []
 
     @pytest.mark.parametrize("action", [4, -1, 1.0, np.array([1]), None, float("nan")])
     def test_a_discrete_action_must_be_one_of_the_choices(self, kit, action):

@@ -38,9 +38,8 @@ class Actor:
             raise ConfigError("no agent to act: pass agent=, or call set_agent() before collecting")
         if not action_space.is_array:
             raise SpaceError(
-                f"actions of {action_space.label} are not one array. Wrap the environment so that "
-                f"its action space is Discrete, "
-                "MultiDiscrete, MultiBinary or Box."
+                f"actions of {action_space.label} are not one array. Wrap the environment so that its action "
+                "space is Discrete, MultiDiscrete, MultiBinary or Box."
             )
         assert action_space.shape is not None
         assert action_space.dtype is not None
@@ -90,17 +89,16 @@ class Actor:
             if actions.shape == (n,) and actions.dtype.kind == "f" and not np.isfinite(actions).all():
                 raise self._nonfinite(actions)
             raise SpaceError(
-                f"{self._name} gave actions of dtype {actions.dtype} and shape {actions.shape} for "
-                f"{n} environment(s) with "
-                f"{self._space.label}; expected integers of shape {(n,)}",
+                f"{self._name} gave actions of dtype {actions.dtype} and shape {actions.shape} for {n} "
+                f"environment(s) with {self._space.label}; expected integers of shape {(n,)}",
                 code="E-ACTION",
             )
         choices: list[int] = actions.tolist()
         for index, choice in enumerate(choices):
             if not self._low_int <= choice <= self._high_int:
                 raise SpaceError(
-                    f"{self._name} chose action {choice} in environment {index}, outside of {self._space.label} "
-                    f"(allowed: {self._low_int} to {self._high_int})",
+                    f"{self._name} chose action {choice} in environment {index}, outside of "
+                    f"{self._space.label} (allowed: {self._low_int} to {self._high_int})",
                     code="E-ACTION",
                 )
         return choices
@@ -109,8 +107,8 @@ class Actor:
         assert self._space.dtype is not None
         if not np.can_cast(actions.dtype, self._space.dtype, casting="same_kind"):
             raise SpaceError(
-                f"{self._name} gave actions of dtype {actions.dtype} for {self._space.label} of "
-                f"dtype {self._space.dtype}",
+                f"{self._name} gave actions of dtype {actions.dtype} for {self._space.label} of dtype "
+                f"{self._space.dtype}",
                 code="E-ACTION",
             )
         return actions.astype(self._space.dtype)
@@ -122,8 +120,8 @@ class Actor:
         assert space.high is not None
         if actions.shape != (n, *space.shape):
             raise SpaceError(
-                f"{self._name} gave actions of shape {actions.shape} for {n} environment(s) with {space.label}; "
-                f"expected {(n, *space.shape)}",
+                f"{self._name} gave actions of shape {actions.shape} for {n} environment(s) with "
+                f"{space.label}; expected {(n, *space.shape)}",
                 code="E-ACTION",
             )
         if actions.size <= _SMALL:
@@ -144,7 +142,8 @@ class Actor:
         raise SpaceError(
             f"{self._name} chose an action outside of {space.label} in environment {index[0]}: component "
             f"{component} is {actions[index]:.6g}, allowed {space.low[component]:.6g} to "
-            f"{space.high[component]:.6g}. Agents must map their output to the Box (optix_core.rl.BoxScaler does).",
+            f"{space.high[component]:.6g}. Agents must map their output to the Box (optix_core.rl.BoxScaler "
+            "does).",
             code="E-ACTION",
         )
 
@@ -152,9 +151,8 @@ class Actor:
         bad = np.argwhere(~np.isfinite(actions.reshape(len(actions), -1)))
         env = int(bad[0][0])
         return NumericalDivergence(
-            f"{self._name} gave a non-finite action in environment {env}: {shown(actions[env])}. "
-            f"Its weights have probably "
-            "diverged; go back to a checkpoint and lower the learning rate, or clip gradients.",
+            f"{self._name} gave a non-finite action in environment {env}: {shown(actions[env])}. Its weights "
+            "have probably diverged; go back to a checkpoint and lower the learning rate, or clip gradients.",
             code="E-ACTION-NONFINITE",
         )
 

@@ -220,8 +220,8 @@ class WindowCollector:
         n_envs = self.stepper.n_envs
         if int(state["n_envs"]) != n_envs:
             raise ResumeError(
-                f"the stored pipeline had {state['n_envs']} environment(s), this one has {n_envs}; "
-                f"resume with the same number"
+                f"the stored pipeline had {state['n_envs']} environment(s), this one has {n_envs}; resume with "
+                "the same number"
             )
         current = np.zeros_like(self._current)
         snapshots = [state["envs"][str(n)] for n in range(n_envs)] if state["started"] else []

@@ -24,8 +24,8 @@ def common_spaces(envs: Sequence[Env]) -> tuple[SpaceInfo, SpaceInfo]:
         for name in ("observation_space", "action_space"):
             if getattr(env, name) != getattr(first, name):
                 raise SpaceError(
-                    f"environments differ: {name} of number {index} is {getattr(env, name)}, of "
-                    f"number 0 {getattr(first, name)}"
+                    f"environments differ: {name} of number {index} is {getattr(env, name)}, of number 0 "
+                    f"{getattr(first, name)}"
                 )
     return observation_info(first.observation_space), describe_space(first.action_space)
 
@@ -40,8 +40,8 @@ def observation_info(space: Any) -> SpaceInfo:
     if not info.is_array:
         raise SpaceError(
             f"observations of {info.label} are not one array. Wrap the environment in "
-            f"gymnasium.wrappers.FlattenObservation "
-            f"(it gives Box({info.flat_dim},)), or use a pipeline that supports structured observations."
+            f"gymnasium.wrappers.FlattenObservation (it gives Box({info.flat_dim},)), or use a pipeline that "
+            "supports structured observations."
         )
     return info
 

@@ -55,8 +55,7 @@ def continue_episode(
         if not isinstance(env, CapturableEnv):
             raise ResumeError(
                 f"environment {env_index}: the stored state was taken with get_state(), but this "
-                f"{type(env).__name__} has no "
-                "set_state(). Resume with the environment that was trained on."
+                f"{type(env).__name__} has no set_state(). Resume with the environment that was trained on."
             )
         env.reset(seed=seed)  # type: ignore[attr-defined]
         env.set_state(snapshot["env_state"])
@@ -64,9 +63,8 @@ def continue_episode(
     actions = snapshot["actions"]
     if actions is None:
         raise ResumeError(
-            f"environment {env_index}: its episode was too long to be recorded, so it cannot be "
-            f"repeated. Give the environment "
-            "get_state() and set_state()."
+            f"environment {env_index}: its episode was too long to be recorded, so it cannot be repeated. Give "
+            "the environment get_state() and set_state()."
         )
     length = len(actions)
     found = _repeat(env, seed, np.asarray(actions), to_env, env_index)
@@ -101,10 +99,8 @@ def _repeat(
 def not_repeatable(env_index: int, step: int, length: int, what: str) -> str:
     """The message for an episode that does not repeat."""
     return (
-        f"environment {env_index} cannot be brought back to where it was: the same seed and "
-        f"actions lead elsewhere at step {step} "
-        f"of {length} ({what}). The environment draws from something its reset(seed=...) does not "
-        f"set, or keeps something "
-        "from earlier episodes. Train with fresh_env_per_episode=True, or give the environment "
-        "get_state() and set_state()."
+        f"environment {env_index} cannot be brought back to where it was: the same seed and actions lead "
+        f"elsewhere at step {step} of {length} ({what}). The environment draws from something its "
+        "reset(seed=...) does not set, or keeps something from earlier episodes. Train with "
+        "fresh_env_per_episode=True, or give the environment get_state() and set_state()."
     )

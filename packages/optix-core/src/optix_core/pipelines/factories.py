@@ -38,9 +38,9 @@ def require_factory(env: Env, explicit: EnvFactory | None, purpose: str) -> EnvF
     factory = explicit or env_factory_of(env)
     if factory is None:
         raise ConfigError(
-            f"{purpose} needs to build environments, but {type(env).__name__} does not say how it "
-            f"was made (it has no usable "
-            "env.spec). Pass env_factory=, a function without arguments that returns a fresh environment."
+            f"{purpose} needs to build environments, but {type(env).__name__} does not say how it was made (it "
+            "has no usable env.spec). Pass env_factory=, a function without arguments that returns a fresh "
+            "environment."
         )
     return factory
 

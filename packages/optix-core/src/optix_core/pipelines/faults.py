@@ -58,8 +58,8 @@ class Fault:
             text += " The original traceback is above. Fix the environment"
             if recoverable:
                 text += (
-                    ", or pass on_env_error='restart' to drop the transition and rebuild the environment "
-                    f"(at most {RESTARTS_ALLOWED} times per {RESTART_SPAN:,} steps)"
+                    ", or pass on_env_error='restart' to drop the transition and rebuild the environment (at "
+                    f"most {RESTARTS_ALLOWED} times per {RESTART_SPAN:,} steps)"
                 )
             fault = EnvironmentFault(f"{text}.", code="E-ENV-RAISED")
             fault.__cause__ = self.error
@@ -153,8 +153,8 @@ class FaultPolicy:
         if in_a_row > NONFINITE_IN_A_ROW or self.counts["nonfinite"] >= allowed:
             error = fault.as_error(where, recoverable=True)
             error.add_note(
-                f"dropped {self.counts['nonfinite']} such transitions in {steps:,} steps, "
-                f"{in_a_row - 1} of them in a row; giving up"
+                f"dropped {self.counts['nonfinite']} such transitions in {steps:,} steps, {in_a_row - 1} of "
+                "them in a row; giving up"
             )
             raise error
         self.counts["nonfinite"] += 1

@@ -55,9 +55,8 @@ class ObservationCheck:
         low, high = np.asarray(self._space.low)[where], np.asarray(self._space.high)[where]
         text = (
             f"environment {n}, step {t} of window {window_index}: component {component} of the observation is "
-            f"{observations[(t, n, *where)]}, outside of {self._space.label} ([{low}, {high}]). "
-            f"Correct the environment or its "
-            f"observation_space. So far {self.count} observation(s) were outside"
+            f"{observations[(t, n, *where)]}, outside of {self._space.label} ([{low}, {high}]). Correct the "
+            f"environment or its observation_space. So far {self.count} observation(s) were outside"
         )
         if self.strict:
             raise EnvironmentFault(text, code="E-ENV-OBSERVATION")

@@ -119,8 +119,8 @@ class VectorBatchPipeline(SteppingPipeline):
         if refused:
             way = "a VectorEnv" if self._vector_env is not None else "async_envs=True"
             raise ConfigError(
-                f"{' and '.join(refused)} cannot be honoured with {way}: it needs single environments in this process. "
-                "Give a list of functions and leave async_envs=False."
+                f"{' and '.join(refused)} cannot be honoured with {way}: it needs single environments in this "
+                "process. Give a list of functions and leave async_envs=False."
             )
 
 

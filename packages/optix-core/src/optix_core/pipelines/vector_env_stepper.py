@@ -42,10 +42,10 @@ class VectorEnvStepper:
         mode = venv.metadata.get("autoreset_mode")
         if mode != AutoresetMode.SAME_STEP:
             raise ConfigError(
-                f"the VectorEnv has autoreset mode {getattr(mode, 'name', mode)}: its reset steps "
-                f"would be trained on as if they "
-                "were transitions. Build it with autoreset_mode=AutoresetMode.SAME_STEP "
-                "(gymnasium.make_vec(..., vector_kwargs={'autoreset_mode': 'SameStep'})), or give a list of functions."
+                f"the VectorEnv has autoreset mode {getattr(mode, 'name', mode)}: its reset steps would be "
+                "trained on as if they were transitions. Build it with autoreset_mode=AutoresetMode.SAME_STEP "
+                "(an argument of SyncVectorEnv, AsyncVectorEnv and of make_vec's vector_kwargs), or give a "
+                "list of functions."
             )
         self.venv: Any = venv  # partly typed, and call() is not part of the base class
         self.n_envs = int(venv.num_envs)
@@ -118,9 +118,8 @@ class VectorEnvStepper:
     ) -> Ended:
         if "final_obs" not in infos:
             raise EnvironmentFault(
-                f"environment {index}, {where()}: an episode ended, but the VectorEnv did not put "
-                f"its last observation into "
-                "info['final_obs'], as the SAME_STEP autoreset mode demands"
+                f"environment {index}, {where()}: an episode ended, but the VectorEnv did not put its last "
+                "observation into info['final_obs'], as the SAME_STEP autoreset mode demands"
             )
         final = np.array(infos["final_obs"][index], dtype=self.observation_space.dtype)
         self._check(index, final, action, "step", where())

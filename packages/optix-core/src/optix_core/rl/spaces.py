@@ -134,11 +134,9 @@ def describe_space(space: Any) -> SpaceInfo:
         total = sum(describe_space(sub).flat_dim for sub in whole.spaces)
         return SpaceInfo(kind="tuple", shape=None, dtype=None, flat_dim=total, label=label)
     raise SpaceError(
-        f"the space {label} is of a kind optix cannot handle. Known kinds: Discrete, "
-        f"MultiDiscrete, MultiBinary, Box, Dict, "
-        "Tuple. Wrap the environment so that it offers one of these, for example with "
-        "gymnasium.wrappers.FlattenObservation "
-        "or TransformObservation."
+        f"the space {label} is of a kind optix cannot handle. Known kinds: Discrete, MultiDiscrete, "
+        "MultiBinary, Box, Dict, Tuple. Wrap the environment so that it offers one of these, for example with "
+        "gymnasium.wrappers.FlattenObservation or TransformObservation."
     )
 
 
@@ -218,15 +216,15 @@ class BoxScaler:
         self._low, self._high = self.low.astype(np.float64), self.high.astype(np.float64)
         low = np.where(self.bounded, info.low, -1.0).astype(np.float64)
         high = np.where(self.bounded, info.high, 1.0).astype(np.float64)
-        self._all_bounded = bool(self.bounded.all())
-        # Halves first: high - low of a float64 Box may overflow.
+        # Halves first: high - low of a float64 Box may overflow. Without two bounds: centre 0, half width 1.
         self._centre, self._half = low / 2 + high / 2, high / 2 - low / 2
+        self._unit_low = np.where(self.bounded, -1.0, self._low)
+        self._unit_high = np.where(self.bounded, 1.0, self._high)
 
     def to_box(self, unit: ArrayLike) -> NDArray[Any]:
         """``[..., *shape]`` in [-1, 1] (beyond is clipped) to elements of the Box; a fresh array of its dtype."""
-        x = np.asarray(unit, dtype=np.float64)
-        scaled = self._centre + self._half * x
-        return self.clip(scaled if self._all_bounded else np.where(self.bounded, scaled, x))
+        x = np.minimum(np.maximum(np.asarray(unit, dtype=np.float64), self._unit_low), self._unit_high)
+        return self.clip(self._centre + self._half * x)
 
     def from_box(self, actions: ArrayLike) -> NDArray[np.float64]:
         """Elements of the Box to [-1, 1]; components without width become 0, unbounded ones pass through."""
@@ -237,6 +235,5 @@ class BoxScaler:
     def clip(self, actions: ArrayLike) -> NDArray[Any]:
         """The nearest element of the Box, in its dtype. NaN stays NaN, so that it is found and not hidden."""
         a = np.asarray(actions, dtype=np.float64)
-        # Rounding to the dtype comes last and crosses no bound: it is monotone, and the bounds are numbers of the
-        # dtype.
+        # Rounding to the dtype comes last and crosses no bound: it is monotone, the bounds are numbers of the dtype.
         return np.minimum(np.maximum(a, self._low), self._high).astype(self.dtype)
