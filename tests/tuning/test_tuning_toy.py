@@ -11,7 +11,7 @@ import pytest
 
 from optix_core.tuners import SPSAOptimizer
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "tuning" / "toy.py"
+FILE = Path(__file__).parents[2] / "benchmarks" / "tuning" / "run.py"
 
 
 @pytest.fixture(scope="module")

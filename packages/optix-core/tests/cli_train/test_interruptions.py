@@ -153,3 +153,18 @@ def test_an_ascii_terminal_without_width_trains(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     done.stdout.decode("ascii")
     assert b"\x1b" not in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell's way to close a stream")
+def test_training_with_standard_output_closed_is_no_failure(tmp_path: Path) -> None:
+    words = " ".join([*COMMAND[0:1], *(f"'{word}'" for word in COMMAND[1:])])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{words} train {' '.join(QUICK)} max_steps=1024 --run-dir r >&-"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"kind":"finished"' in (tmp_path / "r" / "events.jsonl").read_text()

@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _warnings_as_lines():
             status = _dispatch(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
+        out: TextIO | None = sys.stdout
+        if out is not None:  # it is None where the shell closed it (>&-)
+            out.flush()
         return status
     except BrokenPipeError:
         # Python flushes standard output once more at exit; give it somewhere to go

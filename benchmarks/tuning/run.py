@@ -8,7 +8,7 @@ with 0.9.
 Gates: branched SPSA reaches at least 0.9 at s = 0.03; the plain two-probe form is at least as good as a random walk at
 s = 0.01; the sham, which probes in the same way and never commits, stays at or below 0.5.
 
-Usage: ``python benchmarks/tuning/toy.py [runs]``; exit status 1 if a gate fails.
+Usage: ``python dev.py bench tuning [runs]``; exit status 1 if a gate fails.
 """
 
 from __future__ import annotations
