@@ -10,13 +10,18 @@ import pytest
 
 from optix_core.base_agent import BaseAgent
 from optix_core.errors import SpaceError
+from optix_core.plugins.envs import space_kind
 from optix_core.testing import LinearAgent, check_agent
 from optix_core.testing.agents.front import AGENT_CHECKS
 from optix_core.types import EpisodeData, HyperparamSet
 
+BOTH = ("discrete", "box")
 
-def factory(cls: type[LinearAgent]) -> Any:
+
+def factory(cls: type[LinearAgent], *kinds: str) -> Any:
     def build(ctx: Any, **options: Any) -> BaseAgent:
+        if space_kind(ctx.action_space) in {"discrete", "box"} - set(kinds):
+            raise SpaceError("not claimed here")
         if options:
             raise TypeError(f"unknown options: {', '.join(options)}")
         return cls(ctx.observation_space, ctx.action_space, seed=ctx.seed, hyperparams=ctx.hyperparams)
@@ -25,7 +30,7 @@ def factory(cls: type[LinearAgent]) -> Any:
 
 
 def test_a_good_agent_passes_every_check() -> None:
-    report = check_agent(factory(LinearAgent), action_spaces=("discrete", "box"))
+    report = check_agent(factory(LinearAgent, *BOTH), action_spaces=BOTH)
     assert report.ok, str(report)
     ran = {r.id for r in report.results if r.outcome == "passed"}
     needs_a_plugin = {c.id for c in AGENT_CHECKS if c.id.startswith("static-")} | {"hyperparams-defaults"}
@@ -388,7 +393,8 @@ MUTANTS: dict[type[LinearAgent], str] = {
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.__name__)
 def test_a_seeded_fault_fails_exactly_its_check(mutant: type[LinearAgent]) -> None:
-    report = check_agent(factory(mutant), action_spaces=("box",) if mutant is OutOfBounds else ("discrete",))
+    kinds = ("box",) if mutant is OutOfBounds else ("discrete",)
+    report = check_agent(factory(mutant, *kinds), action_spaces=kinds)
     assert [r.id for r in report.failures] == [MUTANTS[mutant]], str(report)
 
 
@@ -408,9 +414,9 @@ def test_every_check_of_behaviour_has_a_mutant() -> None:
 @pytest.mark.slow
 def test_learning_checks_pass_a_learner_and_fail_faults() -> None:
     slow = {c.id for c in AGENT_CHECKS if c.slow}
-    good = check_agent(factory(LinearAgent), action_spaces=("discrete", "box"), slow=True)
+    good = check_agent(factory(LinearAgent, *BOTH), action_spaces=BOTH, slow=True)
     assert {r.id for r in good.results if r.outcome == "passed"} >= slow, str(good)
-    bad = check_agent(factory(TruncationIsTermination), action_spaces=("discrete", "box"), slow=True)
+    bad = check_agent(factory(TruncationIsTermination, *BOTH), action_spaces=BOTH, slow=True)
     assert {r.id for r in bad.failures} == {"learn-truncation", "learning-truncation"}, str(bad)
 
 
@@ -420,5 +426,5 @@ def test_an_agent_that_climbs_down_fails_the_learning_checks() -> None:
         def _ascend(self, gradients: Any) -> None:
             super()._ascend({n: g if n == "value" else -g for n, g in gradients.items()})
 
-    report = check_agent(factory(ClimbsDown), action_spaces=("discrete", "box"), slow=True)
+    report = check_agent(factory(ClimbsDown, *BOTH), action_spaces=BOTH, slow=True)
     assert {r.id for r in report.failures} >= {"learning-discrete", "learning-box"}, str(report)

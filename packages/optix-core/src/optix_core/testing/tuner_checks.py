@@ -27,7 +27,8 @@ Score = Callable[[dict[str, Any], int], float]
 def quadratic(params: dict[str, Any], turn: int) -> float:
     """Best at the learning rate 1e-3 and gamma 0.99; no noise."""
     del turn
-    return -((math.log10(params["learning_rate"]) + 3.0) ** 2) - (20.0 * (params["gamma"] - 0.99)) ** 2
+    rate = max(params["learning_rate"], 1e-12)  # outside the range is another check's finding
+    return -((math.log10(rate) + 3.0) ** 2) - (20.0 * (params["gamma"] - 0.99)) ** 2
 
 
 def _make(subject: ComponentSubject, *, seed: int = 0) -> Any:

@@ -122,6 +122,7 @@ class AgentSubject:
                 failure.
         """
         if kind not in self._warm:
+            self._warm[kind] = 0
             env = self.envs()[kind]
             agent = self.make(env)
             before = weights_of(agent)
@@ -130,8 +131,8 @@ class AgentSubject:
                 if not same(before, weights_of(agent)):
                     self._warm[kind] = window + 1
                     break
-            else:
-                raise NotApplicable(f"the weights did not change in {PATIENCE} windows of {WINDOW} steps")
+        if not self._warm[kind]:
+            raise NotApplicable(f"the weights did not change in {PATIENCE} windows of {WINDOW} steps")
         return self._warm[kind]
 
     def window(self, kind: str, *, seed: int = 0, steps: int = WINDOW) -> EpisodeData:
