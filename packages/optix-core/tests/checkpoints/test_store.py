@@ -420,6 +420,40 @@ def test_a_checkpoint_that_vanishes_while_being_read_is_looked_up_again(
     assert said == []
 
 
+def test_a_listing_that_catches_a_removal_half_way_is_not_damage(
+    store: CheckpointStore, state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from optix_core.checkpoints.filesystem import Entry, FileSystem
+
+    store.save(state(0), step=0)
+    store.save(state(1), step=1)
+    entries = FileSystem.entries
+
+    def entries_late(self: FileSystem, path: Path) -> list[Entry]:
+        found = entries(self, path)
+        if (
+            path.name == "ckpt-000000000001"
+        ):  # opened before the writer moved it away, read while it was emptied
+            path.rename(path.with_name(".trash-x"))
+            return found[:1]
+        return found
+
+    monkeypatch.setattr(FileSystem, "entries", entries_late)
+    said: list[str] = []
+    assert CheckpointStore(store.run_dir, report=said.append).load().info.step == 0
+    assert said == []
+
+
+def test_an_empty_listing_is_looked_at_again(
+    store: CheckpointStore, state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save(state(0), step=0)
+    names = CheckpointStore._names
+    answers = iter([[], ["ckpt-000000000077"]])
+    monkeypatch.setattr(CheckpointStore, "_names", lambda self: next(answers, None) or names(self))
+    assert CheckpointStore(store.run_dir).load().info.step == 0
+
+
 def test_an_unreadable_checkpoint_is_not_quarantined(
     store: CheckpointStore, state: Any, reports: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

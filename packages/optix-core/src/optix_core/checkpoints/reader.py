@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,14 +132,20 @@ def verify(fs: FileSystem, path: Path) -> CheckpointInfo:
         IncompatibleCheckpoint: Written by a newer optix-core.
         FileNotFoundError: The directory is not there (any more).
     """
-    info = read_info(fs, path)
-    for name in _expected_files(fs, info):
-        _read_verified(fs, info, name)
-    return info
+    with _unless_vanished(fs, path):
+        info = read_info(fs, path)
+        for name in _expected_files(fs, info):
+            _read_verified(fs, info, name)
+        return info
 
 
 def load(fs: FileSystem, path: Path) -> LoadedCheckpoint:
     """Read and check the checkpoint in directory ``path``; raises what :func:`verify` does."""
+    with _unless_vanished(fs, path):
+        return _load(fs, path)
+
+
+def _load(fs: FileSystem, path: Path) -> LoadedCheckpoint:
     info = read_info(fs, path)
     document: dict[str, Any] = {}
     arrays: Arrays = {}
@@ -168,6 +175,21 @@ def load(fs: FileSystem, path: Path) -> LoadedCheckpoint:
             f"{path}: manifest and {STATE_NAME} disagree about {', '.join(sorted(missing))}."
         )
     return LoadedCheckpoint(info, components, path / WEIGHTS_NAME if opaque else None)
+
+
+@contextmanager
+def _unless_vanished(fs: FileSystem, path: Path) -> Generator[None, None, None]:
+    """A checkpoint that is being removed while it is read looks damaged; say that it is gone instead."""
+    try:
+        yield
+    except CorruptCheckpoint:
+        try:
+            fs.entries(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path} does not exist") from None
+        except OSError:
+            pass  # what was found first says more
+        raise
 
 
 def _expected_files(fs: FileSystem, info: CheckpointInfo) -> Mapping[str, Any]:
