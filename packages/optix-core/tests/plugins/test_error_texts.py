@@ -17,7 +17,7 @@ from optix_core.errors import (
     SpaceError,
 )
 from optix_core.plugins import hints
-from optix_core.plugins.failures import PluginLoadWarning
+from optix_core.plugins.failures import PluginLoadWarning, message
 from optix_core.plugins.registry import Registry
 from optix_core.plugins.resolution import resolve
 from optix_core.plugins.switches import Switches
@@ -380,6 +380,10 @@ def test_a_broken_plugin_that_would_have_it_is_the_cause(kit) -> None:
     with pytest.warns(PluginLoadWarning), pytest.raises(PluginBroken) as caught:
         resolve(registry, kit.request("SAC", "box"))
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_no_message_is_longer_than_six_lines() -> None:
+    assert message("a", None, "", *"bcdefgh") == "a\nb\nc\nd\ne\nf"
 
 
 def test_suggestions_are_data_too(kit) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -248,6 +249,7 @@ def test_many_threads_load_once(kit) -> None:
 
     def points():
         calls.append(1)
+        time.sleep(0.05)  # long enough that every thread has found the registry empty
         return [kit.FakePoint("optix-x", kit.plugin(kit.agent()))]
 
     registry = Registry(entry_points=points, switches=Switches())

@@ -98,7 +98,7 @@ def discover(points: Iterable[EntryPoint], *, core_version: str = __version__) -
             record = check_requires(record, point, core_version)
         found[record.name] = Found(record, point.load)
     own = Found(core, lambda: __import__(BUILTIN, fromlist=["*"]))
-    return [own, *(found[name] for name in sorted(found))]
+    return [own, *found.values()]
 
 
 def check_requires(record: Record, point: EntryPoint, core_version: str) -> Record:

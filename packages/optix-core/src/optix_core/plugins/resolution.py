@@ -193,9 +193,8 @@ class Search:
         return self._ordered(found)[0] if found else None
 
     def _ordered(self, agents: Sequence[Agent]) -> list[Agent]:
-        return sorted(
-            agents, key=lambda agent: (not agent.record.first_party, *self._key(agent), agent.qualified)
-        )
+        """Best first; what nothing decides between stays in the order of plugins, which is by name."""
+        return sorted(agents, key=lambda agent: (not agent.record.first_party, *self._key(agent)))
 
     def _key(self, agent: Agent) -> tuple[int, str, bool, float]:
         """Smaller is better; equal means that nothing decides between two."""
