@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from optix_core.tuners import SPSAOptimizer
+from optix_core.tuners.gains import gradient
 from optix_core.types import EvalMetrics, HyperparamSet
 
 
@@ -119,3 +120,25 @@ def test_a_restored_tuner_continues_in_the_middle_of_a_cycle(split: int) -> None
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     rest = drive(second, lambda i, v: score(i + split, v), 20 - split, x)
     assert rest == whole[split:]
+
+
+def test_small_steps_of_whole_numbers_add_up() -> None:
+    t = SPSAOptimizer(
+        {"n": (1, 101)}, seed=1, mode="two_probe", every=1, learning_rate=0.003, perturbation_scale=0.02
+    )
+    history, params, total, path = [], {"n": 50}, 0.0, []
+    for i in range(120):
+        total += params["n"]
+        history.append(EvalMetrics(total, {}, i, 0.0))
+        params = t.suggest(HyperparamSet(params), history).params
+        assert isinstance(params["n"], int)
+        path.append(params["n"])
+    assert np.mean(path[-10:]) > 55  # every step alone is 0.3 and would round to nothing
+
+
+def test_the_slope_is_per_distance_that_really_lay_between_the_arms() -> None:
+    assert gradient(0.3, [0.55], [0.45], 0.05, 1.0) == pytest.approx([0.3])
+    assert gradient(0.3, [1.0], [0.95], 0.05, 1.0) == pytest.approx([0.6])  # cut short by a bound
+    assert gradient(0.3, [0.45], [0.55], 0.05, 1.0) == pytest.approx([-0.3])
+    assert gradient(0.3, [0.5], [0.5], 0.05, 1.0) == [0.0]
+    assert gradient(5.0, [0.55, 0.4], [0.45, 0.6], 0.05, 1.0) == [1.0, -1.0]
