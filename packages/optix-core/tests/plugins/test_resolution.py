@@ -385,3 +385,18 @@ def test_wrappers_nest_like_pluggys_own(kit) -> None:
     )
     assert resolve(registry, kit.request()).qualified == "optix-torch:PPO"
     assert seen == ["last in", "first in", "first out", "last out"]
+
+
+def test_the_exact_name_goes_before_a_larger_rank(kit) -> None:
+    specs = [kit.agent("FastES", "ES", default_rank=50), kit.agent("ES", default_rank=1)]
+    for dist in ("optix-torch", "rival"):
+        registry = kit.registry(*points(kit, {dist: specs}))
+        assert resolve(registry, kit.request("es")).spec.name == "ES"
+        assert resolve(registry, kit.request()).spec.name == "FastES"
+
+
+def test_what_has_no_rank_is_never_taken_unasked(kit) -> None:
+    registry = kit.registry(*points(kit, {"optix-torch": [kit.agent("ES", default_rank=None)]}))
+    assert resolve(registry, kit.request("ES")).qualified == "optix-torch:ES"
+    with pytest.raises(AgentResolutionError, match="taken only when named"):
+        resolve(registry, kit.request())
