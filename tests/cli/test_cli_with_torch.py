@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -127,11 +128,12 @@ def killed_until_done(folder: Path, kills: int, took: float, seed: int) -> int:
             process.kill()
             done += 1
         process.communicate()
-        verb = ("resume", "r") if (folder / "r" / "run.json").is_file() else None
-        process = start(
-            folder, *(verb or ("train", *SMALL, "checkpoint_every=1", "--run-dir", "r")), "--json"
-        )
-    out, err = process.communicate(timeout=240)
+        if (folder / "r" / "run.json").is_file():
+            process = start(folder, "resume", "r", "--json")
+        else:  # killed before there was a run
+            shutil.rmtree(folder / "r", ignore_errors=True)
+            process = start(folder, "train", *SMALL, "checkpoint_every=1", "--json", "--run-dir", "r")
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, (out, err)
     return done
 
