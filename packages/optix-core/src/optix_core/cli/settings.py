@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 
 def add_settings(parser: argparse.ArgumentParser, what: str, metavar: str) -> None:
-    """Positional words, which may stand before, between and after the flags."""
+    """Positional words."""
     parser.add_argument("words", nargs="*", metavar=metavar, help=what)
-    # argparse alone takes all positional words from one place
-    setattr(parser, "parse_args", parser.parse_intermixed_args)  # noqa: B010 - a method is replaced on purpose
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
