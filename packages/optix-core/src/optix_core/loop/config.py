@@ -94,7 +94,7 @@ class LoopConfig:
     base_interval: int = 1
     backoff_factor: float = 2.0
     max_interval_episodes: int = 100
-    max_history: int = 320
+    max_history: int = 400
 
     def __post_init__(self) -> None:
         if self.delta is not None and self.cv_threshold is not None and self.delta != self.cv_threshold:

@@ -7,14 +7,15 @@ answers don't depend on the task's unit or zero.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optix_core.stats.equivalence import gain_bounds, resolving_window
-from optix_core.stats.slope import fit_suffixes
+from optix_core.stats.equivalence import gain_bounds
+from optix_core.stats.slope import SuffixFits, fit_suffixes
 from optix_core.stats.student_t import normal_cdf, t_quantile
 
 if TYPE_CHECKING:
@@ -23,12 +24,19 @@ if TYPE_CHECKING:
     from optix_core.loop.config import LoopConfig
     from optix_core.loop.records import LoopSnapshot
 
-SPREAD = 2.0
+SPREAD = 3.0
+"""The observed range is what was climbed plus this many standard deviations of the noise."""
+
+STEP_SIGMAS = 5.0
+EACH_SIGMAS = 1.5
+LONG_RUN = 0.8
 RESOLUTION = 0.5
 """A window is long enough when the half-width of its gain bound is at most this share of the gain that matters."""
 
 
 NOISE_WINDOWS = 2
+"""The noise around a level is estimated from this many ``score_window``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -47,17 +55,21 @@ class Evidence:
     numbers: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
 
 
-@lru_cache(maxsize=1024)
-def suffix_lengths(available: int, shortest: int) -> NDArray[np.int64]:
+@lru_cache(maxsize=2048)
+def suffix_lengths(available: int, shortest: int) -> tuple[int, ...]:
     """Window lengths to test, ascending: ``shortest`` times powers of 2^(1/3), and everything available."""
-    lengths: set[int] = {available}
+    lengths = {available}
     length = float(shortest)
     while length < available:
         lengths.add(round(length))
         length *= 2.0 ** (1.0 / 3.0)
-    made = np.array(sorted(lengths), dtype=np.int64)
-    made.flags.writeable = False
-    return made
+    return tuple(sorted(lengths))
+
+
+@lru_cache(maxsize=64)
+def _octaves(count: int) -> NDArray[np.int64]:
+    """Indices of every third of ``count`` lengths, the longest included: the scales on which a rise is tested."""
+    return np.arange(count - 1, -1, -3)
 
 
 def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
@@ -81,7 +93,7 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     fits = fit_suffixes(scores, lengths)
     upper, half_width = gain_bounds(fits, horizon, config.confidence)
 
-    scales = _octaves(lengths)
+    scales = _octaves(len(lengths))
     level = 1.0 - (1.0 - normal_cdf(config.noise_k)) / len(scales)
     slope, se = fits.slope[scales], fits.slope_se[scales]
     rising = bool(np.any(slope > t_quantile(level, fits.dof[scales]) * se))
@@ -94,13 +106,17 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     equivalent = False
     if constant:
         equivalent = True
-        chosen = max(int(np.searchsorted(lengths, snapshot.constant_run, side="right")) - 1, 0)
+        chosen = max(bisect_right(lengths, snapshot.constant_run) - 1, 0)
     elif bool(long_enough[chosen]) and len(scores) >= config.dormant_threshold:
-        equivalent = bool(upper[chosen] < matters[chosen]) and not _newer_half_rises(lengths, fits, chosen, horizon, matters)
+        equivalent = (
+            bool(upper[chosen] < matters[chosen])
+            and not _newer_half_rises(lengths, fits, chosen)
+            and not _still_on_course(fits, upper[chosen] / horizon)
+        )
     numbers |= {
         "range": float(observed[chosen]),
         "delta_abs": float(matters[chosen]),
-        "window": float(lengths[chosen]),
+        "window": lengths[chosen],
         "slope": float(fits.slope[chosen]),
         "slope_se": float(fits.slope_se[chosen]),
         "gain_upper": float(upper[chosen]),
@@ -108,8 +124,12 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
         "r1": float(fits.r1[chosen]),
         "n_eff": float(fits.n_eff[chosen]),
         "noise_sd": float(fits.residual_sd[chosen]),
-        "resolves": float(bool(constant or long_enough[chosen])),
+        "resolves": 1.0 if constant or long_enough[chosen] else 0.0,
     }
+    if constant:  # exactly equal scores have neither slope nor noise
+        run = snapshot.constant_run
+        nothing = dict.fromkeys(("slope", "slope_se", "gain_upper", "gain_half_width", "r1", "noise_sd"), 0.0)
+        numbers |= {"window": run, "n_eff": run, **nothing}
     near_best = True
     if equivalent and snapshot.level is not None:
         error = float(fits.residual_sd[chosen] / np.sqrt(fits.n_eff[chosen]))
@@ -119,17 +139,17 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     return Evidence(rising and not equivalent, equivalent, near_best, numbers)
 
 
-def _octaves(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices of about every third length, the longest included: the scales on which a rise is tested."""
-    return np.arange(len(lengths) - 1, -1, -3)
-
-
-def _newer_half_rises(lengths, fits, chosen: int, horizon: float, matters: float) -> bool:
+def _newer_half_rises(lengths: tuple[int, ...], fits: SuffixFits, chosen: int) -> bool:
     """Whether a shorter window shows, more likely than not, a gain that matters: the bend that a long line hides."""
-    half = int(np.searchsorted(lengths, max(lengths[chosen] // 2, lengths[0])))
-    t = t_quantile(0.8, fits.dof[half : chosen + 1])
-    lower = (fits.slope[half : chosen + 1] - t * fits.slope_se[half : chosen + 1]) * horizon
-    return bool(np.any(lower > 0.0))
+    newer = slice(bisect_left(lengths, max(lengths[chosen] // 2, lengths[0])), chosen + 1)
+    return bool(np.any(fits.slope[newer] > t_quantile(0.8, fits.dof[newer]) * fits.slope_se[newer]))
+
+
+def _still_on_course(fits: SuffixFits, slope_upper: float) -> bool:
+    """Whether the whole history rises, and the newest part cannot be told from half that rate: a slow ramp in noise."""
+    if not fits.slope[-1] > t_quantile(LONG_RUN, fits.dof[-1]) * fits.slope_se[-1]:
+        return False
+    return bool(slope_upper > 0.5 * fits.slope[-1])
 
 
 def _constant_enough(snapshot: LoopSnapshot, config: LoopConfig) -> bool:
@@ -171,24 +191,42 @@ def examine_drop(snapshot: LoopSnapshot, config: LoopConfig) -> Drop:
     before = scores[-k - config.score_window : -k]
     anchor = before[-1]
     # the level stored in the snapshot is that of earlier windows; the newest one may be higher
-    level = math.fsum(s - anchor for s in before) / len(before)
+    here = level = math.fsum(s - anchor for s in before) / len(before)
     if snapshot.level is not None:
         level = max(level, snapshot.level - anchor)
-    drop = level - math.fsum(s - anchor for s in recent) / k
+    mean = math.fsum(s - anchor for s in recent) / k
+    drop = level - mean
     floor = config.min_degradation_drop if config.min_degradation_drop is not None else 0.1 * snapshot.rise
     if not level - (max(recent) - anchor) > floor:
         return Drop(False, drop)
-    noise_from = scores[-k - int(NOISE_WINDOWS * config.score_window) : -k]
-    fit = fit_suffixes(noise_from, np.array([len(noise_from)]))
-    sd, r1 = float(fit.residual_sd[0]), float(fit.r1[0])
-    error = sd * math.sqrt(_variance_of_mean(k, r1) + _variance_of_mean(len(before), r1))
     seen = math.sqrt(snapshot.drop_power / snapshot.drop_weight) if snapshot.drop_weight > 0.0 else 0.0
-    scale = max(error, seen)
+    sd, r1 = _noise_before(scores[:-k], config)
+    if not level - (max(recent) - anchor) > EACH_SIGMAS * sd:
+        return Drop(False, drop)
+    scale = max(sd * math.sqrt(_variance_of_mean(k, r1) + _variance_of_mean(len(before), r1)), seen)
+    # the second way to see it: a jump away from where an AR(1) process would have gone from the last score before
+    carried = (1.0 - r1**k) * r1 / (k * (1.0 - r1))
+    step = (1.0 - carried) * here - mean  # anchor, the last score before, is zero here
+    step_scale = sd * math.sqrt(_variance_of_path(k, r1))
+    degraded = drop > config.degradation_sigmas * scale or step > STEP_SIGMAS * step_scale
     return Drop(
-        drop > config.degradation_sigmas * scale,
+        degraded,
         drop,
-        {"drop": drop, "drop_scale": scale, "drop_floor": floor, "noise_sd": sd, "r1": r1},
+        {"drop": drop, "drop_scale": scale, "step": step, "step_scale": step_scale, "drop_floor": floor, "noise_sd": sd, "r1": r1},
     )
+
+
+def _noise_before(scores: tuple[float, ...], config: LoopConfig) -> tuple[float, float]:
+    """Standard deviation and autocorrelation of the noise in ``scores``.
+
+    From the newest ones around a line, but no less than what the steps between all of them say, of which half
+    the mean square is sd^2 (1 - r1): short stretches of heavy-tailed noise often look calm.
+    """
+    newest = scores[-NOISE_WINDOWS * config.score_window :]
+    fit = fit_suffixes(newest, (len(newest),))
+    r1 = float(fit.r1[0])
+    steps = np.diff(scores)
+    return max(float(fit.residual_sd[0]), math.sqrt(float(steps @ steps) / steps.size / 2.0 / (1.0 - r1))), r1
 
 
 def _variance_of_mean(n: int, r1: float) -> float:
@@ -197,6 +235,12 @@ def _variance_of_mean(n: int, r1: float) -> float:
         return 1.0 / n
     # sum over lags of (n - |lag|) r1^|lag|, closed form
     return (n * (1.0 - r1 * r1) - 2.0 * r1 * (1.0 - r1**n)) / (n * n * (1.0 - r1) ** 2)
+
+
+def _variance_of_path(n: int, r1: float) -> float:
+    """Variance of the mean of the next n values of an AR(1) process with unit variance, given the value before them."""
+    weights = [(1.0 - r1**m) / (1.0 - r1) for m in range(1, n + 1)]  # of each innovation in the sum of n values
+    return (1.0 - r1 * r1) * math.fsum(w * w for w in weights) / (n * n)
 
 
 def _fixed_rule(snapshot: LoopSnapshot, config: LoopConfig, recent: tuple[float, ...]) -> Drop:
