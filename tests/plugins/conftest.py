@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -69,57 +70,61 @@ def third_party_libraries(folder: Path) -> Path:
     return folder
 
 
-def install(python: Path, *sources: Path | str) -> None:
+def run_pip(*arguments: str, python: Path | None = None) -> None:
+    """Run pip without any network; the one of this environment, or of the Python that made it."""
+    inside = importlib.util.find_spec("pip") is not None
+    pip = [sys.executable if inside else getattr(sys, "_base_executable", sys.executable), "-I", "-m", "pip"]
+    target = [] if python is None else ["--python", str(python)]
+    fixed = ["install", "--quiet", "--no-index", "--no-deps", "--disable-pip-version-check"]
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--no-deps",
-         "--no-build-isolation", "--disable-pip-version-check", *map(str, sources)],
-        capture_output=True, text=True, check=False, timeout=280,
-    )  # fmt: skip
+        [*pip, *target, *fixed, *arguments], capture_output=True, text=True, check=False, timeout=280
+    )
     assert done.returncode == 0, done.stderr
 
 
-def build_wheel(source: Path, into: Path) -> Path:
+def _build_wheel(source: Path, into: Path) -> Path:
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation",
-         "--disable-pip-version-check", "--wheel-dir", str(into), str(source)],
-        capture_output=True, text=True, check=False, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (wheel,) = into.glob(f"{source.name.replace('-', '_')}*.whl")
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(into), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = into.glob(f"{source.name.replace('-', '_')}-*.whl")
     return wheel
 
 
 @pytest.fixture(scope="session")
-def core_only(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """optix-core from its wheel, and no plugin."""
-    base = tmp_path_factory.mktemp("core-only")
-    venv.create(base / "venv", with_pip=False)
-    python = base / "venv" / "bin" / "python"
-    purelib = Path(
-        subprocess.run(
-            [str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()
-    )  # fmt: skip
-    libraries = third_party_libraries(base / "libraries")
-    (purelib / "libraries.pth").write_text(f"{libraries}\n", encoding="utf-8")
-    install(python, build_wheel(ROOT / "packages" / "optix-core", base / "wheels"))
-    return Environment(python)
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
+    """Make an environment with optix-core and the distributions of further source folders, all from wheels."""
+    core = _build_wheel(ROOT / "packages" / "optix-core", tmp_path_factory.mktemp("core-wheel"))
+
+    def make(*sources: Path) -> Environment:
+        base = tmp_path_factory.mktemp("fresh")
+        wheels = [_build_wheel(source, base / "wheels") for source in sources]
+        venv.create(base / "venv", with_pip=False)
+        python = base / "venv" / "bin" / "python"
+        place = [str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]
+        purelib = Path(subprocess.run(place, capture_output=True, text=True, check=True).stdout.strip())
+        libraries = third_party_libraries(base / "libraries")
+        (purelib / "libraries.pth").write_text(f"{libraries}\n", encoding="utf-8")
+        run_pip(str(core), *map(str, wheels), python=python)
+        return Environment(python)
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def hello(core_only: Environment, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """optix-core and the wheel of the example plugin."""
-    base = tmp_path_factory.mktemp("hello")
-    wheel = build_wheel(HELLO, base / "wheels")
-    target = base / "site"
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--disable-pip-version-check",
-         "--target", str(target), str(wheel)],
-        capture_output=True, text=True, check=False, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return core_only.having(target)
+def core_only(fresh: Callable[..., Environment]) -> Environment:
+    """optix-core, and no plugin."""
+    return fresh()
+
+
+@pytest.fixture(scope="session")
+def hello(fresh: Callable[..., Environment]) -> Environment:
+    """optix-core and the example plugin."""
+    return fresh(HELLO)
 
 
 def _write_plugin(

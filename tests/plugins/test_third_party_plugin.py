@@ -158,20 +158,10 @@ def test_components_and_resolution_name_it(hello) -> None:
     "kind, framework", [("agent", "torch"), ("tuner", "numpy"), ("callback", "numpy"), ("pipeline", "numpy")]
 )
 def test_every_template_installs_and_passes_its_tests_and_the_doctor(
-    core_only, tmp_path: Path, kind: str, framework: str
+    fresh, tmp_path: Path, kind: str, framework: str
 ) -> None:
     folder = scaffold.create(tmp_path, f"optix-made-{kind}", kind=kind, framework=framework)
-    import subprocess
-    import sys
-
-    site = tmp_path / "site"
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation",
-         "--disable-pip-version-check", "--target", str(site), str(folder)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    made = core_only.having(site)
+    made = fresh(folder)
     shutil.rmtree(folder / "src")
     tests = made.run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
     assert tests.returncode == 0, tests.stdout

@@ -96,10 +96,11 @@ def _only_flags(top: argparse.Namespace) -> argparse.Namespace:
 def _run_verb(verb: Verb, rest: list[str], flags: argparse.Namespace) -> int:
     module: Any = importlib.import_module(verb.module)
     parser = Parser(prog=f"optix {verb.name}", description=verb.help)
-    parser.epilog = "Flags that every verb accepts are shown by optix --help."
     if verb.json:
         parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     module.add_arguments(parser)
+    common = "Flags that every verb accepts, such as --no-plugin and --traceback, are shown by optix --help."
+    parser.epilog = "\n\n".join(filter(None, (parser.epilog, common)))
     return int(module.run(merge_flags(flags, parser.read(rest))))
 
 
