@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from optix_core.errors import ConfigError
 from optix_core.rl_optimizer import DEFAULT_ROOT, RLOptimizer
@@ -149,22 +149,23 @@ def env_factories(env: Any, n_envs: int) -> list[Callable[[], Any]]:
         ConfigError: A list of the wrong length, or one environment object that cannot be made again.
     """
     if isinstance(env, list | tuple):
-        makers: Sequence[Any] = env  # pyright: ignore[reportUnknownVariableType]
+        makers = list(cast("Sequence[Any]", env))
         if len(makers) != n_envs or not all(callable(maker) for maker in makers):
             raise ConfigError(
                 f"env is a list of {len(makers)}; expected n_envs={n_envs} callables that each make one environment"
             )
-        return list(makers)
+        return makers
     if isinstance(env, str):
         from optix_core.plugins.envs import make_env
 
         return [lambda: make_env(env)] * n_envs
     from optix_core.pipelines.factories import check_env, is_environment, require_factory
 
-    if callable(env) and not is_environment(env):
-        return [env] * n_envs
-    check_env(env)
-    return [require_factory(env, None, "separate validation, resuming or n_envs > 1")] * n_envs
+    candidate: Any = env
+    if callable(candidate) and not is_environment(candidate):
+        return [candidate] * n_envs
+    check_env(candidate)
+    return [require_factory(cast("Any", env), None, "separate validation, resuming or n_envs > 1")] * n_envs
 
 
 def _training_pipeline(

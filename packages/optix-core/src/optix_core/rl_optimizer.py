@@ -253,7 +253,8 @@ class RLOptimizer:
             if self._stop_early:
                 controller.stop()
                 self._stop_early = False
-        return controller.run()
+            resume, self._resume = self._resume, False
+        return controller.run(resume=resume)
 
     def _make_scheduler(self) -> BackoffScheduler:
         from optix_core.loop.backoff_scheduler import BackoffScheduler
@@ -266,7 +267,7 @@ class RLOptimizer:
 
         directory = self._open_run()
         registry = directory.registry(max_snapshots=self._max_snapshots)
-        controller = LoopController(
+        return LoopController(
             self._agent,
             self._evaluator or MeanReturnEvaluator(),
             self._tuner,
@@ -278,16 +279,6 @@ class RLOptimizer:
             decision_log=directory.log(),
             **self._loop_options,
         )
-        if self._resume:
-            latest = registry.latest_training_state()
-            if latest is None:
-                # Killed before its first checkpoint: from the beginning is exactly where it was.
-                directory.log().truncate_after(0)
-            else:
-                registry.restore(self._agent, latest)
-                registry.continue_from(latest)
-                controller.resume_from(latest.components)
-        return controller
 
     def _open_run(self) -> RunDirectory:
         from optix_core.runs.run_directory import RunDirectory

@@ -10,7 +10,14 @@ import pytest
 from optix_core import Optimizer, RLOptimizer
 from optix_core.base_evaluator import BaseEvaluator
 from optix_core.checkpoints.registry import CheckpointRegistry
-from optix_core.errors import ConfigError, IncompatibleCheckpoint, OptixError
+from optix_core.checkpoints.store import CheckpointStore
+from optix_core.errors import (
+    CheckpointError,
+    CheckpointLocked,
+    ConfigError,
+    IncompatibleCheckpoint,
+    OptixError,
+)
 from optix_core.loop.stop_reason import StopReason
 from optix_core.loop_callback import LoopCallback
 from optix_core.pipelines.batch import BatchPipeline
@@ -331,3 +338,24 @@ def test_a_custom_evaluator_decides(tmp_path):
         optimizer="fixed",
     ).run()
     assert result.best_score <= 0
+
+
+def test_a_run_that_somebody_works_on_cannot_be_resumed_and_its_log_stays(tmp_path):
+    log = DecisionLog(RunDirectory.create(tmp_path, name="live").path / "events.jsonl")
+    log.write("started")
+    log.close()
+    second = quick(resume=True, run_dir=tmp_path / "live", max_episodes=3)
+    with CheckpointRegistry(tmp_path / "live").lock(), pytest.raises(CheckpointLocked):
+        second.run()
+    assert [event.kind for event in DecisionLog(tmp_path / "live" / "events.jsonl").read()] == ["started"]
+
+
+def test_a_directory_that_cannot_hold_a_run_is_refused_before_the_first_step(tmp_path, monkeypatch):
+    def refuse(self, size=0):
+        raise CheckpointError("no space")
+
+    monkeypatch.setattr(CheckpointStore, "preflight", refuse)
+    optimizer = quick(run_dir=tmp_path / "r", max_episodes=3)
+    with pytest.raises(CheckpointError, match="no space"):
+        optimizer.run()
+    assert optimizer.controller.progress.windows == 0

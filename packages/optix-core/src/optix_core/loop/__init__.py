@@ -37,4 +37,4 @@ _EXPORTS = {
     "restart": ".transition",
 }
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

@@ -30,7 +30,7 @@ from optix_core.loop.verbose import VerboseWriter
 from optix_core.types import EvalMetrics, LoopState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from optix_core.base_agent import BaseAgent
     from optix_core.base_evaluator import BaseEvaluator
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from optix_core.loop.cycle import Stop
     from optix_core.loop_callback import LoopCallback
     from optix_core.runs.decision_log import DecisionLog
-    from optix_core.state import State
     from optix_core.types import PolicySnapshot
 
 logger = logging.getLogger("optix.loop")
@@ -163,7 +162,7 @@ class LoopController:
         self._handle_signals = handle_signals
         self._signals = StopOnSignal(enabled=False)
         self._stop_requested = False
-        self._resumed_from: dict[str, State] | None = None
+        self._companions_added = False
 
     # ---------------------------------------------------------------- what others see
 
@@ -196,18 +195,24 @@ class LoopController:
 
     # ---------------------------------------------------------------- the run
 
-    def run(self) -> RunResult:
+    def run(self, *, resume: bool = False) -> RunResult:
         """Run until a stop; the agent then has the best weights.
 
         Teardown and ``on_loop_stop`` always happen. If several things fail, the first error is raised.
 
+        Args:
+            resume: Continue from the newest intact checkpoint of the registry, exactly; from the beginning if there
+                is none yet.
+
         Raises:
+            CheckpointLocked: Another process works in the registry's directory; nothing was changed.
+            CheckpointError: The directory cannot hold a run, or the checkpoint belongs to another agent.
             NumericalDivergence: Updates or evaluations stayed non-finite after restoring earlier weights.
         """
         self._signals = StopOnSignal(enabled=self._handle_signals)
         with self.registry.lock(), self._signals, self._verbose:
             try:
-                self._start()
+                self._start(resume=resume)
                 reason, message = self._loop()
                 result = self._finish(reason, message)
             except BaseException as error:
@@ -225,15 +230,10 @@ class LoopController:
                 raise errors[0]
             return result
 
-    def resume_from(self, training: Mapping[str, Any]) -> None:
-        """Let the next :meth:`run` continue from a checkpoint's components.
-
-        The agent's own state is loaded apart, by the registry.
-        """
-        self._resumed_from = dict(training)
-
-    def _start(self) -> None:
-        if isinstance(self.agent, CompanionCallbacks):
+    def _start(self, *, resume: bool) -> None:
+        self.registry.preflight(self.agent)
+        if isinstance(self.agent, CompanionCallbacks) and not self._companions_added:
+            self._companions_added = True
             for callback in self.agent.companion_callbacks(self):
                 self.callbacks.add(callback)
         self.pipeline.set_agent(self.agent)
@@ -241,11 +241,9 @@ class LoopController:
         self.trainer.begin()
         if self.validator is not None:
             self.validator.setup(self.agent)
-        if self._resumed_from is not None:
-            self.storage.load_training_state(self._resumed_from)
-            self._resumed_from = None
+        if resume and self.storage.resume():
             self.log("resumed")
-        else:
+        elif self.progress.windows == 0:
             self.log(
                 "started",
                 budget=dataclasses.asdict(self.budget),
@@ -259,7 +257,7 @@ class LoopController:
 
     def _measure_baseline(self) -> None:
         """Score the untrained policy once: a fast learner may have climbed most of its range at the first evaluation."""
-        if self.validator is None or self.history:
+        if self.validator is None:
             return
         metrics = self.validator.measure(self.validator.next_index())
         self.scheduler.set_baseline(metrics.primary_score)

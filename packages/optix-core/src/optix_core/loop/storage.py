@@ -53,6 +53,25 @@ class RunStorage:
             parts["callbacks"] = callbacks
         return parts
 
+    def resume(self) -> bool:
+        """Continue from the newest intact checkpoint; False if there is none, and the run begins.
+
+        Raises:
+            CheckpointError: It is damaged or belongs to another agent; nothing was changed.
+        """
+        loop = self._loop
+        latest = loop.registry.latest_training_state()
+        if latest is None:
+            # Killed before its first checkpoint: from the beginning is exactly where it was.
+            if loop.decision_log is not None:
+                loop.decision_log.truncate_after(0)
+            return False
+        latest.require_known({"agent", *self.training_state()})
+        loop.registry.restore(loop.agent, latest)
+        loop.registry.continue_from(latest)
+        self.load_training_state(latest.components)
+        return True
+
     def load_training_state(self, training: Mapping[str, Any]) -> None:
         """Continue from :meth:`training_state`.
 
@@ -95,6 +114,9 @@ class RunStorage:
             What was stored; None if the disk refused, which the registry has reported then.
         """
         loop = self._loop
+        if loop.decision_log is not None:
+            # The state names the log's last line, so that line must not be younger than the checkpoint.
+            loop.decision_log.sync()
         return loop.registry.save(
             loop.agent,
             metrics,

@@ -11,7 +11,7 @@ from optix_core.errors import ConfigError
 from optix_core.state import Stateful
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
     from optix_core.base_agent import BaseAgent
     from optix_core.base_evaluator import BaseEvaluator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def undisturbed(agent: BaseAgent) -> Iterator[None]:
+def undisturbed(agent: BaseAgent) -> Generator[None]:
     """Let ``agent`` act inside the context without any effect on its training.
 
     What acting changes is put back at the end. Agents that offer neither :class:`ActingState` nor full state are left as they are after acting.
