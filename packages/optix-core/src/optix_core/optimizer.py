@@ -165,7 +165,7 @@ def env_factories(env: Any, n_envs: int) -> list[Callable[[], Any]]:
     if callable(candidate) and not is_environment(candidate):
         return [candidate] * n_envs
     check_env(candidate)
-    return [require_factory(cast("Any", env), None, "separate validation, resuming or n_envs > 1")] * n_envs
+    return [require_factory(env, None, "separate validation, resuming or n_envs > 1")] * n_envs
 
 
 def _training_pipeline(
