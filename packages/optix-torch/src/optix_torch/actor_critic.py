@@ -87,6 +87,7 @@ class ActorCritic:
                 losses.categorical if head == "categorical" else losses.gaussian,
                 self.flat,
                 optimizer,
+                joined=self.training.joined,
             )
         else:
             self.engine_name = "closed_form"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from optix_torch.adam import FusedAdam
 from optix_torch.engine import PPOBatch, StepGuard, UpdateReport, epoch_order
 from optix_torch.flat import FlatParameters
 from optix_torch.losses import approximate_kl, clipped_value_loss, ppo_clip_loss, value_loss
@@ -29,6 +31,7 @@ class AutogradEngine:
         distribution: What the actor's outputs mean.
         flat: The parameters of both.
         optimizer: Steps them.
+        joined: It is a plain Adam over the whole vector, whose kernel can be called directly.
     """
 
     def __init__(
@@ -38,9 +41,11 @@ class AutogradEngine:
         distribution: Distribution,
         flat: FlatParameters,
         optimizer: torch.optim.Optimizer,
+        *,
+        joined: bool,
     ) -> None:
         self._actor, self._critic, self._distribution = actor, critic, distribution
-        self._flat, self._optimizer = flat, optimizer
+        self._flat, self._optimizer, self._joined = flat, optimizer, joined
 
     def values(self, observations: NDArray[Any]) -> NDArray[Any]:
         """``[B]`` for normalised observations ``[B, *obs]``; a fresh array."""
@@ -60,6 +65,11 @@ class AutogradEngine:
         flat, value_clip = self._flat, hp["value_clip"]
         obs, actions = self._tensor(batch.observations), self._tensor(batch.actions)
         columns = self._tensor(np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values]))
+        weights = columns.new_tensor([1.0, hp["vf_coef"], -hp["entropy_coef"]])
+        step = self._optimizer.step
+        if self._joined:
+            assert isinstance(self._optimizer, torch.optim.Adam)
+            step = FusedAdam(self._optimizer, flat).step
         for _ in range(hp["n_epochs"]):
             order, minibatches = epoch_order(len(batch), hp["minibatch_size"], rng)
             index = torch.from_numpy(order).to(flat.grad.device)
@@ -69,20 +79,20 @@ class AutogradEngine:
                 old_log_probs, advantages, targets, old_values = epoch_columns[:, part]
                 log_probs, entropies = self._distribution(self._actor(epoch_obs[part]), epoch_actions[part])
                 values = self._values(epoch_obs[part])
-                policy = ppo_clip_loss(log_probs, old_log_probs, advantages, hp["clip_ratio"]).mean()
+                policy = ppo_clip_loss(log_probs, old_log_probs, advantages, hp["clip_ratio"])
                 if value_clip:
-                    value = clipped_value_loss(values, targets, old_values, value_clip).mean()
+                    value = clipped_value_loss(values, targets, old_values, value_clip)
                 else:
-                    value = value_loss(values, targets).mean()
-                entropy = entropies.mean()
+                    value = value_loss(values, targets)
+                losses = torch.stack([policy, value, entropies]).mean(dim=1)
                 flat.grad.zero_()
-                (policy + hp["vf_coef"] * value - hp["entropy_coef"] * entropy).backward()
-                norm = torch.linalg.vector_norm(flat.grad)
-                if guard.allows(grad_norm := float(norm)):  # the only value read per step
+                losses.dot(weights).backward()
+                grad_norm = math.sqrt(float(flat.grad.dot(flat.grad)))  # the only value read per step
+                if guard.allows(grad_norm):
                     flat.grad.mul_(min(1.0, hp["max_grad_norm"] / (grad_norm + 1e-6)))
-                    self._optimizer.step()
+                    step()
                     report.grad_norm.append(grad_norm)
-                    kept.add(policy, value, entropy)
+                    kept.losses.append(losses.detach())
                     log_ratios.append(log_probs.detach() - old_log_probs)
                 elif report.diverged:
                     break
@@ -109,10 +119,7 @@ class _Kept:
     """Diagnostics that stay on the device until the update is over."""
 
     def __init__(self) -> None:
-        self._losses: list[Tensor] = []
-
-    def add(self, *losses: Tensor) -> None:
-        self._losses += [loss.detach() for loss in losses]
+        self.losses: list[Tensor] = []  # policy, value, entropy of each step
 
     def end_epoch(self, report: UpdateReport, log_ratios: list[Tensor], clip_ratio: float) -> None:
         if log_ratios:
@@ -121,6 +128,5 @@ class _Kept:
             report.clip_fraction.append(float(((together.exp() - 1.0).abs() > clip_ratio).float().mean()))
 
     def read(self, report: UpdateReport) -> None:
-        if self._losses:
-            table = torch.stack(self._losses).reshape(-1, 3).T.tolist()
-            report.policy_loss, report.value_loss, report.entropy = table
+        if self.losses:
+            report.policy_loss, report.value_loss, report.entropy = torch.stack(self.losses).T.tolist()

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from optix_core.acting import LOG_STD_BOUNDS, MLPSpec, PolicySpec, heads
+from optix_torch.adam import NumpyAdam
 from optix_torch.backward import Differentiable
 from optix_torch.engine import PPOBatch, StepGuard, UpdateReport, epoch_order
 from optix_torch.flat import FlatParameters
 from optix_torch.losses import LOG_RATIO_BOUND
-from optix_torch.numpy_adam import NumpyAdam
 
 Array = NDArray[Any]
 

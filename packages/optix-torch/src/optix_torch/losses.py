@@ -18,15 +18,20 @@ _LOG_2_PI = math.log(2.0 * math.pi)
 def ppo_clip_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, clip_ratio: float) -> Tensor:
     """Clipped surrogate objective (Schulman et al. 2017, arXiv:1707.06347, eq. 7), negated, ``[B]``.
 
-    ``-min(r A, clip(r, 1 - eps, 1 + eps) A)`` with ``r = exp(log_probs - old_log_probs)``.
+    ``-min(r A, clip(r, 1 - eps, 1 + eps) A)`` with ``r = exp(log_probs - old_log_probs)``. Where A is positive,
+    only the upper bound of the clip can give the smaller term, where it is negative only the lower one; so this is
+    ``-A`` times r clamped on one side, and the clamp is made before ``exp``, where it keeps r from overflowing too.
     """
-    ratio = (log_probs - old_log_probs).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
-    return -torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip_ratio, 1.0 + clip_ratio) * advantages)
+    gains = advantages > 0
+    low = torch.full_like(advantages, math.log1p(-clip_ratio)).masked_fill_(gains, -LOG_RATIO_BOUND)
+    high = torch.full_like(advantages, LOG_RATIO_BOUND).masked_fill_(gains, math.log1p(clip_ratio))
+    ratio = torch.clamp(log_probs - old_log_probs, low, high).exp()
+    return ratio * -advantages
 
 
 def value_loss(values: Tensor, targets: Tensor) -> Tensor:
     """Squared error ``(V - R)^2``, ``[B]`` (eq. 9 of the same paper, without a factor of one half)."""
-    return (values - targets).square()
+    return torch.nn.functional.mse_loss(values, targets, reduction="none")
 
 
 def clipped_value_loss(values: Tensor, targets: Tensor, old_values: Tensor, clip: float) -> Tensor:
@@ -41,10 +46,10 @@ def clipped_value_loss(values: Tensor, targets: Tensor, old_values: Tensor, clip
 def categorical(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities of ``actions`` ``[B]`` and entropies, both ``[B]``, for ``logits`` ``[B, A]``."""
     log_probs = torch.log_softmax(logits, dim=-1)
-    # a logit of -inf has probability 0 and adds nothing; without the clamp it would add 0 * inf
-    finite = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
-    entropy = -(log_probs.exp() * finite).sum(-1)
-    return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
+    # -p log p has an infinite slope at p = 0, where a logit is -inf or far below the rest: the clamp stops it there
+    probabilities = log_probs.exp().clamp(min=torch.finfo(log_probs.dtype).tiny)
+    entropy = torch.special.entr(probabilities).sum(-1)
+    return -torch.nn.functional.nll_loss(log_probs, actions, reduction="none"), entropy
 
 
 def gaussian(outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
