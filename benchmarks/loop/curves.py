@@ -17,11 +17,17 @@ LENGTH = 600
 
 @dataclass(frozen=True)
 class Curve:
-    """Attributes: mean [LENGTH]; asymptote; collapse: index of the first collapsed evaluation, if there is one; shelf: of a staircase."""
+    """Attributes: mean [LENGTH]; asymptote; collapse: index of the first collapsed evaluation, if there is one; calm: the mean without it."""
 
     mean: np.ndarray
     asymptote: float
     collapse: int | None = None
+    calm: np.ndarray | None = None
+
+    @property
+    def recovered(self) -> np.ndarray:
+        """The mean curve once a collapse was undone."""
+        return self.mean if self.calm is None else self.calm
 
     @property
     def t95(self) -> int:
@@ -77,7 +83,7 @@ def collapse(t, rng, s):  # falls to the lowest fifth, 10 to 40 evaluations afte
     rising = _logistic(t, 60 * s, 12 * s)
     at = int(95 * s) + int(rng.integers(10, 40))
     mean = np.where(t < at, rising, rng.uniform(0.0, 0.2))
-    return Curve(mean, 1.0, collapse=at)
+    return Curve(mean, 1.0, collapse=at, calm=rising)
 
 
 def oscillation(t, rng, s):  # settles on a swing of +-10 %

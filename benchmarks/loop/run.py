@@ -124,9 +124,8 @@ def run_all(seeds: int, pool, *, hard_factor: int = 2, log=print) -> dict:
         level(f"{family}: median delay after 99 %, in windows", delay, "<= 2", delay <= 2.0)
 
     collapsed = play(jobs("collapse", seeds, mode="collapse"))
-    seen = [o for o in collapsed]
-    found = float(np.mean([o.detected_after is not None and o.detected_after <= 3 for o in seen]))
-    results["collapse_by_noise"] = by_noise(seen, lambda o: o.detected_after is not None and o.detected_after <= 3)
+    found = float(np.mean([o.detected_after is not None and o.detected_after <= 3 for o in collapsed]))
+    results["collapse_by_noise"] = by_noise(collapsed, lambda o: o.detected_after is not None and o.detected_after <= 3)
     level("collapse: found within 3 evaluations", found, ">= 0.95", found >= 0.95)
 
     for name, family in (("flat", "flat"), ("after a rise", "linear_then_flat")):
@@ -143,13 +142,10 @@ def run_all(seeds: int, pool, *, hard_factor: int = 2, log=print) -> dict:
     level("same decisions for scores x 1000 and - 500", practical, "= 1", practical == 1.0)
 
     for family in ("staircase", "logarithm", "delayed_start", "logistic"):
-        for kick in (1, KICK):
+        for kick in (1, KICK, 5 * KICK) if family == "staircase" else (1, KICK):
             outcomes = play(jobs(family, seeds, probe=True, kick=kick))
             results["families_probe"][f"{family} kick {kick}"] = summary(outcomes)
             log(f"      {family} with probe, kick {kick}: {_line(summary(outcomes))}")
-    with_probe = results["families_probe"][f"staircase kick {KICK}"]["loss"]
-    without = results["families"]["staircase"]["loss"]
-    level("staircase: loss with probe / loss without", with_probe / without, "<= 0.5", with_probe <= 0.5 * without)
     results["seconds"] = time.time() - started
     return results
 

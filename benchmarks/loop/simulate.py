@@ -67,11 +67,11 @@ def simulate(job: Job, config: LoopConfig | None = None, scale: float = 1.0, shi
     rng = np.random.default_rng([zlib.crc32(job.family.encode()), *cell, job.seed])
     curve = make_curve(job.family, rng)
     noise = ar1_noise(rng, LENGTH, job.noise, job.phi, job.tails)
-    snapshot = LoopSnapshot()
+    snapshot, mean = LoopSnapshot(), curve.mean
     time = best_time = rollbacks = probes = gains = cooling = 0
     first_window, window, stopped, by_itself, detected = 0.0, 0.0, LENGTH, False, None
     for i in range(LENGTH):
-        true = curve.mean[min(time, LENGTH - 1)]
+        true = mean[min(time, LENGTH - 1)]
         report = WindowReport(window=i, windows=i + 1, score=float(true + noise[i]) * scale + shift, can_roll_back=True)
         decision = decide(snapshot, report, base)
         snapshot = decision.snapshot
@@ -82,13 +82,15 @@ def simulate(job: Job, config: LoopConfig | None = None, scale: float = 1.0, shi
             best_time = time
         if Action.ROLL_BACK in decision.actions:
             if curve.collapse is not None and time >= curve.collapse:
-                detected = time - curve.collapse + 1
-                break
+                detected = detected or time - curve.collapse + 1
+                if job.mode == "collapse":
+                    break
+                mean = curve.recovered  # the restored policy does not fall again
             rollbacks += 1
             time = best_time
         if Action.PROBE in decision.actions:
             probes += 1
-            decision = _probe(job, snapshot, base, curve.mean, best_time, rng, scale)
+            decision = _probe(job, snapshot, base, mean, best_time, rng, scale)
             snapshot = decision.snapshot
             if "probe_gain" in decision.events:
                 gains += 1
@@ -103,7 +105,7 @@ def simulate(job: Job, config: LoopConfig | None = None, scale: float = 1.0, shi
         job=job,
         stop=stopped,
         by_itself=by_itself,
-        value=float(curve.mean[min(time, LENGTH - 1)]),
+        value=float(mean[min(time, LENGTH - 1)]),
         asymptote=curve.asymptote,
         t95=curve.t95,
         t99=curve.t99,

@@ -483,8 +483,8 @@ def test_no_option_is_ignored(options):
     t = np.arange(320)
     curves = [
         np.minimum(t / 50.0, 1.0) + 0.05 * rng.normal(size=320),
-        np.where((t > 90) & (t < 130), 0.1, np.minimum(t / 50.0, 1.0)) + 0.02 * rng.normal(size=320),
-        np.minimum(t / 50.0, 1.0) - np.where(t > 90, np.minimum((t - 90) / 60.0, 0.25), 0.0) + 0.001 * rng.normal(size=320),
+        np.where((t > 60) & (t < 130), 0.1, np.minimum(t / 50.0, 1.0)) + 0.02 * rng.normal(size=320),
+        np.minimum(t / 50.0, 1.0) - np.where(t > 60, np.minimum((t - 60) / 60.0, 0.25), 0.0) + 0.001 * rng.normal(size=320),
         np.where(t < 10, np.nan, t / 300.0),
     ]
 

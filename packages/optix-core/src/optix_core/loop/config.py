@@ -48,8 +48,8 @@ class LoopConfig:
         degradation_threshold: None: the drop is tested against the noise. A number in (0, 1) instead uses the fixed rule *score < best - |best| * (1 -
             degradation_threshold)*, which depends on where the task's zero lies.
         min_degradation_drop: (units) A drop must also be larger than this. None: larger than a tenth of the observed range.
-        degradation_sigmas: Standard errors by which the recent mean must lie below the level, > 0. The default
-            allows less than one false alarm in 500 evaluations of stationary noise (benchmarks/loop).
+        degradation_sigmas: Standard errors by which the recent mean must lie below the level, > 0; a quarter more for a
+            sudden jump, which is judged against what autocorrelated noise would have done next. The default allows less than one false alarm in 500 evaluations of stationary noise (benchmarks/loop).
         rollback_cooldown: Evaluations after a rollback without tuning or another one, >= 0.
         max_rollbacks: Rollbacks without a new best after which the lower level is accepted as the new reference, >= 1.
         max_failures: Failed evaluations in a row that end the run, >= 1.

@@ -27,12 +27,18 @@ if TYPE_CHECKING:
 SPREAD = 3.0
 """The observed range is what was climbed plus this many standard deviations of the noise."""
 
-STEP_SIGMAS = 5.0
-EACH_SIGMAS = 1.5
-LONG_RUN = 0.8
 RESOLUTION = 0.5
 """A window is long enough when the half-width of its gain bound is at most this share of the gain that matters."""
 
+
+LENIENT = 0.8
+"""Confidence at which a rise is suspected, where a suspicion only means to go on for a while."""
+
+STEP_FACTOR = 1.25
+"""A jump must measure this much more than ``degradation_sigmas``, because one wild value carries on for a while."""
+
+EACH_SIGMAS = 1.5
+"""How far, in standard deviations of the noise, every single score of a drop must lie below the level."""
 
 NOISE_WINDOWS = 2
 """The noise around a level is estimated from this many ``score_window``."""
@@ -107,10 +113,10 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     if constant:
         equivalent = True
         chosen = max(bisect_right(lengths, snapshot.constant_run) - 1, 0)
-    elif bool(long_enough[chosen]) and len(scores) >= config.dormant_threshold:
+    elif bool(long_enough[chosen]) and snapshot.constant_run < lengths[chosen]:
         equivalent = (
             bool(upper[chosen] < matters[chosen])
-            and not _newer_half_rises(lengths, fits, chosen)
+            and not _newer_part_rises(lengths, fits, chosen, horizon, float(matters[chosen]))
             and not _still_on_course(fits, upper[chosen] / horizon)
         )
     numbers |= {
@@ -139,15 +145,19 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     return Evidence(rising and not equivalent, equivalent, near_best, numbers)
 
 
-def _newer_half_rises(lengths: tuple[int, ...], fits: SuffixFits, chosen: int) -> bool:
-    """Whether a shorter window shows, more likely than not, a gain that matters: the bend that a long line hides."""
+def _newer_part_rises(
+    lengths: tuple[int, ...], fits: SuffixFits, chosen: int, horizon: float, matters: float
+) -> bool:
+    """Whether a shorter window, down to half, rises by what could matter: the bend that a long line hides."""
     newer = slice(bisect_left(lengths, max(lengths[chosen] // 2, lengths[0])), chosen + 1)
-    return bool(np.any(fits.slope[newer] > t_quantile(0.8, fits.dof[newer]) * fits.slope_se[newer]))
+    slope = fits.slope[newer]
+    shown = slope > t_quantile(LENIENT, fits.dof[newer]) * fits.slope_se[newer]
+    return bool(np.any(shown & (slope * horizon > 0.5 * matters)))
 
 
 def _still_on_course(fits: SuffixFits, slope_upper: float) -> bool:
     """Whether the whole history rises, and the newest part cannot be told from half that rate: a slow ramp in noise."""
-    if not fits.slope[-1] > t_quantile(LONG_RUN, fits.dof[-1]) * fits.slope_se[-1]:
+    if not fits.slope[-1] > t_quantile(LENIENT, fits.dof[-1]) * fits.slope_se[-1]:
         return False
     return bool(slope_upper > 0.5 * fits.slope[-1])
 
@@ -200,7 +210,7 @@ def examine_drop(snapshot: LoopSnapshot, config: LoopConfig) -> Drop:
     if not level - (max(recent) - anchor) > floor:
         return Drop(False, drop)
     seen = math.sqrt(snapshot.drop_power / snapshot.drop_weight) if snapshot.drop_weight > 0.0 else 0.0
-    sd, r1 = _noise_before(scores[:-k], config)
+    sd, r1 = _noise_before(_before_trouble(snapshot, config), config)
     if not level - (max(recent) - anchor) > EACH_SIGMAS * sd:
         return Drop(False, drop)
     scale = max(sd * math.sqrt(_variance_of_mean(k, r1) + _variance_of_mean(len(before), r1)), seen)
@@ -208,12 +218,23 @@ def examine_drop(snapshot: LoopSnapshot, config: LoopConfig) -> Drop:
     carried = (1.0 - r1**k) * r1 / (k * (1.0 - r1))
     step = (1.0 - carried) * here - mean  # anchor, the last score before, is zero here
     step_scale = sd * math.sqrt(_variance_of_path(k, r1))
-    degraded = drop > config.degradation_sigmas * scale or step > STEP_SIGMAS * step_scale
+    degraded = drop > config.degradation_sigmas * scale or step > STEP_FACTOR * config.degradation_sigmas * step_scale
     return Drop(
         degraded,
         drop,
         {"drop": drop, "drop_scale": scale, "step": step, "step_scale": step_scale, "drop_floor": floor, "noise_sd": sd, "r1": r1},
     )
+
+
+def _before_trouble(snapshot: LoopSnapshot, config: LoopConfig) -> tuple[float, ...]:
+    """The scores to take the noise from: none that may be part of a drop, and soon after a rollback only those before it."""
+    k, since = config.min_consecutive_degradations, 0
+    if snapshot.rolled_back_at is not None:
+        since = snapshot.evaluations - snapshot.rolled_back_at
+    scores = snapshot.scores
+    if k < since <= config.score_window and len(scores) - since >= config.score_window:
+        return scores[:-since]
+    return scores[:-k]
 
 
 def _noise_before(scores: tuple[float, ...], config: LoopConfig) -> tuple[float, float]:

@@ -122,6 +122,7 @@ class LoopSnapshot:
         interval: Windows between two TUNE actions.
         last_tune: The window of the last TUNE action.
         rollbacks: Rollbacks so far.
+        rolled_back_at: ``evaluations`` at the last rollback.
         fruitless_rollbacks: Rollbacks since the last new best.
         degradations: Verdicts DEGRADED so far.
         probe_pending: A PROBE was asked for and its report has not come.
@@ -151,6 +152,7 @@ class LoopSnapshot:
     interval: int = 1
     last_tune: int | None = None
     rollbacks: int = 0
+    rolled_back_at: int | None = None
     fruitless_rollbacks: int = 0
     degradations: int = 0
     probe_pending: bool = False

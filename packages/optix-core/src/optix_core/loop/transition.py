@@ -238,6 +238,7 @@ def _degraded(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
             _calm(draft.snapshot, config),
             scores=before.scores[-config.min_consecutive_degradations :],
             level=None,
+            rolled_back_at=None,
         )
     draft.move("degraded")
 
@@ -250,6 +251,7 @@ def _roll_back(draft: _Draft, config: LoopConfig, dropped: int) -> None:
         _calm(before, config),
         scores=before.scores[: len(before.scores) - dropped],
         rollbacks=before.rollbacks + 1,
+        rolled_back_at=before.evaluations,
         fruitless_rollbacks=before.fruitless_rollbacks + 1,
         cooldown=config.rollback_cooldown,
     )
