@@ -39,7 +39,8 @@ class Optimizer:
             environments but not below 128 for each.
         max_episodes: Windows to learn from at most.
         callbacks: Observers.
-        rollback_on_degradation: Restore the best policy on a confirmed drop.
+        rollback_on_degradation: Restore the best policy (weights, optimizer, hyperparameters, normalisers) on a
+            confirmed drop. None: if drops are measured on validation episodes and the agent has ``state_dict``.
         checkpoint_dir: Parent of the run's directory.
         validation_episodes: Complete greedy episodes per validation; 0 lets the training windows' own scores decide.
         seed: Root seed of environments, validation and tuner (the agent has its own); recorded in the run.
@@ -60,7 +61,7 @@ class Optimizer:
         window_size: int | None = None,
         max_episodes: int | None = None,
         callbacks: Iterable[LoopCallback] | None = None,
-        rollback_on_degradation: bool = False,
+        rollback_on_degradation: bool | None = None,
         checkpoint_dir: str | Path = DEFAULT_ROOT,
         *,
         validation_episodes: int = 10,

@@ -80,7 +80,7 @@ class RLOptimizer:
         optimizer: BaseOptimizer | str | None = None,
         checkpoint_dir: str | Path = DEFAULT_ROOT,
         max_snapshots: int = 10,
-        rollback_on_degradation: bool = False,
+        rollback_on_degradation: bool | None = None,
         improvement_margin: float = 0.0,
         max_episodes: int | None = None,
         base_interval: int = 1,

@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from optix_core.base_agent import CompanionCallbacks
-from optix_core.loop.branching import Interrupted
+from optix_core.loop.branching import Interrupted, can_branch
 from optix_core.loop.cycle import WindowCycle
 from optix_core.loop.dispatch import CallbackDispatcher
 from optix_core.loop.finishing import confirm, restore_best
@@ -60,7 +60,7 @@ class LoopController:
         checkpoint_registry: Where policies and the state of the run are stored.
         backoff_scheduler: Holds the state machine; see there for its thresholds.
         rollback_on_degradation: Restore the best policy (weights, optimizer, hyperparameters, normalisers) on a
-            confirmed drop.
+            confirmed drop. None: if drops are measured on validation episodes and the agent has ``state_dict``.
         improvement_margin: By how much a score must exceed the best to count as better, in units of the score.
         max_episodes: Windows to learn from at most.
         callbacks: Observers.
@@ -96,7 +96,7 @@ class LoopController:
         pipeline: BasePipeline,
         checkpoint_registry: CheckpointRegistry,
         backoff_scheduler: BackoffScheduler,
-        rollback_on_degradation: bool = False,
+        rollback_on_degradation: bool | None = None,
         improvement_margin: float = 0.0,
         max_episodes: int | None = None,
         callbacks: Iterable[LoopCallback] | None = None,
@@ -153,7 +153,7 @@ class LoopController:
         self.cycle = WindowCycle(
             self,
             self._verbose,
-            rollback=rollback_on_degradation,
+            rollback=self._rolls_back(rollback_on_degradation),
             checkpoint_every=checkpoint_every,
             checkpoint_score_fn=checkpoint_score_fn,
             diagnostic_controller=diagnostic_controller,
@@ -163,6 +163,10 @@ class LoopController:
         self._signals = StopOnSignal(enabled=False)
         self._stop_requested = False
         self._companions_added = False
+
+    def _rolls_back(self, wanted: bool | None) -> bool:
+        """Without a word from the user, a drop is undone where it is measured well and everything can be put back."""
+        return can_branch(self.agent, self.validator) if wanted is None else wanted
 
     # ---------------------------------------------------------------- what others see
 
