@@ -24,9 +24,12 @@ def tuner(**options: object) -> SPSAOptimizer:
 
 
 def propose(t: SPSAOptimizer, params: dict | None = None, returns: tuple[float, ...] = ()) -> Trial:
-    trial = t.propose(HyperparamSet(dict(params or START)), metrics(returns=returns))
-    assert trial is not None
-    return trial
+    """The next trial; ties make the tuner wait."""
+    for _ in range(9):
+        trial = t.propose(HyperparamSet(dict(params or START)), metrics(returns=returns))
+        if trial is not None:
+            return trial
+    raise AssertionError("no trial within nine evaluated windows")
 
 
 def run(t: SPSAOptimizer, objective, steps: int, params: dict | None = None, **arms: float) -> list[dict]:
@@ -349,3 +352,31 @@ def test_a_kick_without_exploration_moves_all_and_without_room_none() -> None:
     assert tuner().kick(HyperparamSet({"kind": "tanh"}), {"ent": 1}) is None
     full = SPSAOptimizer({"ent": (0.0, 0.1)}, seed=0)
     assert full.kick(HyperparamSet({"ent": 0.1}), {"ent": +1}) is None
+
+
+def test_windows_evaluated_between_two_calls_count() -> None:
+    t, asked = tuner(every=4), []
+    for newest in (0, 3, 4, 9):  # the loop called late: windows were evaluated in between
+        history = [EvalMetrics(0.0, {}, i, 0.0) for i in range(newest + 1)]
+        trial = t.propose(HyperparamSet(dict(START)), history)
+        asked.append(trial is not None)
+        if trial is not None:
+            t.conclude(trial, [[0.0, 1.0, 2.0], [1.0, 1.5, 0.0]], paired=True)
+    assert asked == [True, False, True, True]
+
+
+def test_at_a_ceiling_trials_become_rare_and_come_back_with_the_first_difference() -> None:
+    def gaps(t: SPSAOptimizer, returns: list[list[float]], trials: int) -> list[int]:
+        found, waited = [], 0
+        while len(found) < trials:
+            waited += 1
+            trial = t.propose(HyperparamSet(dict(START)), metrics())
+            if trial is not None:
+                t.conclude(trial, returns, paired=True)
+                found.append(waited)
+                waited = 0
+        return found
+
+    t = tuner(every=2)
+    assert gaps(t, [[500.0] * 5, [500.0] * 5], 6) == [1, 4, 8, 16, 16, 16]
+    assert gaps(t, [[500.0] * 5, [500.0, 499.0, 500.0, 500.0, 480.0]], 3) == [16, 2, 2]

@@ -17,7 +17,7 @@ ALPHA = 0.602  # exponent of the step gain a_k
 GAMMA = 0.101  # exponent of the probe gain c_k
 STABILITY = 10.0  # A: a tenth of the number of trials that a long run has
 WIDEST_PROBE = 0.25  # of the range, on either side of the centre
-_GROW, _SHRINK = 1.5, 0.8  # probe width after an undecided and after a decided trial
+_GROW, _SHRINK = 2.0, 0.8  # probe width after an undecided and after a decided trial
 _MEMORY = 0.8  # weight of the past in the running scale of differences
 _DIGITS = 9  # standardised differences are rounded to these, so that units of reward cannot leak in through round-off
 

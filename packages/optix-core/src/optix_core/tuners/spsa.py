@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["branched", "two_probe"]
 
+_MOST_DOUBLINGS = 3
+
 
 class SPSAOptimizer(BaseOptimizer):
     """Simultaneous-perturbation tuner on the normalised space of :mod:`optix_core.tuners.space`.
@@ -44,7 +46,8 @@ class SPSAOptimizer(BaseOptimizer):
         mode: ``"branched"`` trains both arms from one state; ``"two_probe"`` probes during ordinary training.
         seed: Root seed of the directions; None lets the loop fill in the run's (or takes a fresh one).
         windows_per_arm: Training windows per branch.
-        every: At most one trial per so many evaluated windows, counted from the start of a trial.
+        every: At most one trial per so many evaluated windows; those inside a trial don't count. While both arms score
+            exactly the same (a ceiling), the wait doubles with every trial, up to eight times.
         confidence: Of the interval that has to exclude zero before the centre moves (branched mode).
 
     Raises:
@@ -92,6 +95,8 @@ class SPSAOptimizer(BaseOptimizer):
         self._gains = Gains(probe=perturbation_scale, step=learning_rate, narrowest=min_perturbation)
         self._scale = DifferenceScale()
         self._seen = 0
+        self._newest = -1
+        self._ties = 0
         self._last_start: int | None = None
         self._kicks = 0
         self._pending: tuple[Trial, Probe, tuple[float, ...]] | None = None
@@ -140,6 +145,8 @@ class SPSAOptimizer(BaseOptimizer):
             "mean_square": self._scale.mean_square,
             "exact": dict(self._prober.exact),
             "seen": self._seen,
+            "newest": self._newest,
+            "ties": self._ties,
             "last_start": self._last_start,
             "kicks": self._kicks,
             "cycle": None if self._cycle is None else self._cycle.state_dict(),
@@ -162,9 +169,11 @@ class SPSAOptimizer(BaseOptimizer):
         cycle = None if state["cycle"] is None else TwoProbeCycle(**copy.deepcopy(dict(state["cycle"])))
         exact = {str(k): float(v) for k, v in state["exact"].items()}
         seen, kicks = int(state["seen"]), int(state["kicks"])
+        newest, ties = int(state["newest"]), int(state["ties"])
         self._gains.load_state_dict(state["gains"])
         self._prober.rng, self._prober.exact = rng, exact
         self._cycle, self._seen, self._kicks = cycle, seen, kicks
+        self._newest, self._ties = newest, ties
         self._scale.mean_square = None if mean_square is None else float(mean_square)
         self._last_start = None if last is None else int(last)
         self._pending = None
@@ -200,7 +209,7 @@ class SPSAOptimizer(BaseOptimizer):
         """Two arms, one on either side of the present values, or None if it is not yet time or nothing is tunable."""
         if self.mode != "branched":
             return None
-        self._seen += 1
+        self._count(metrics_history)
         if not self._due() or not metrics_history:
             return None
         probe = self._prober.draw(current_hyperparams.params, self._gains.c)
@@ -250,6 +259,7 @@ class SPSAOptimizer(BaseOptimizer):
             details = _numbers(result, paired=paired)
             standard = self._scale.standardise(result.difference)
             moves = result.decided
+            self._ties = self._ties + 1 if result.low == result.high == 0 else 0
         else:  # an arm that diverged loses whatever the other returned
             winner = finished.index(True)
             details = {"outcome": f"arm {1 - winner} diverged"}
@@ -283,7 +293,7 @@ class SPSAOptimizer(BaseOptimizer):
         """Values for the next window: those of the probe whose turn it is, else the centre; in branched mode a copy."""
         if self.mode != "two_probe" or not metrics_history:
             return current_hyperparams.copy()
-        self._seen += 1
+        self._count(metrics_history)
         score = metrics_history[-1].primary_score
         params = dict(current_hyperparams.params)
         if self._cycle is not None and self._cycle.disturbed(params):
@@ -334,10 +344,17 @@ class SPSAOptimizer(BaseOptimizer):
         self._kicks += 1
         return self._prober.kicked(current_hyperparams.params, exploration, everything=everything)
 
+    def _count(self, history: History) -> None:
+        """Count evaluated windows: those in ``history`` since the last call, but at least the one this call follows."""
+        fresh = sum(metrics.episode_id > self._newest for metrics in history)
+        self._seen += max(fresh, 1)
+        self._newest = max((metrics.episode_id for metrics in history), default=self._newest)
+
     def _due(self) -> bool:
         if self._seen <= self.warmup_episodes:
             return False
-        return self._last_start is None or self._seen - self._last_start >= self.every
+        wait = self.every * 2 ** min(self._ties, _MOST_DOUBLINGS)
+        return self._last_start is None or self._seen - self._last_start >= wait
 
 
 def _require(name: str, value: object, holds: bool, expected: str) -> None:
