@@ -42,7 +42,8 @@ def random_window(agent, t=40, n=3, seed=0, *, ends=0.1):
 
 
 def built(kind="discrete", *, seed=0, hyperparams=None, device="cpu", **options):
-    """The agent that ``make_agent`` would build."""
+    """The agent that ``make_agent`` would build, without normalisers unless they are asked for."""
+    options = {"normalize_observations": False, "normalize_rewards": False, **options}
     space = (
         Discrete(4)
         if kind == "discrete"

@@ -107,3 +107,16 @@ def test_agents_with_and_without_statistics_refuse_each_others_files(make, tmp_p
     for ours, theirs in ((plain, normalised), (normalised, plain)):
         with pytest.raises(IncompatibleCheckpoint, match="observation_normalizer: this agent has"):
             ours.load_state_dict(theirs.state_dict())
+
+
+def test_continuous_ppo_normalises_by_default_and_discrete_does_not():
+    from optix_core import make_agent
+    from optix_core.plugin import AgentContext
+    from optix_core.testing.tiny_envs import TinyBox, TinyDiscrete
+    from optix_torch import gaussian_ppo, ppo
+
+    for env, build, expected in ((TinyDiscrete(), ppo.build, False), (TinyBox(), gaussian_ppo.build, True)):
+        ctx = AgentContext(observation_space=env.observation_space, action_space=env.action_space, seed=0)
+        for agent in (make_agent("PPO", env, seed=0), build(ctx)):
+            found = agent._normalizers
+            assert (found.observation is not None, found.reward is not None) == (expected, expected)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optix_core.rl.batching import minibatch_indices
+from optix_core.rl.returns import explained_variance
 
 MAX_SKIPPED_IN_A_ROW = 3
 """So many gradient steps in a row that are not finite end the update."""
@@ -86,8 +87,11 @@ class UpdateReport:
     n_skipped: int = 0
     diverged: bool = False
 
-    def diagnostics(self) -> dict[str, float]:
+    def diagnostics(self, values: NDArray[Any], targets: NDArray[Any]) -> dict[str, float]:
         """Means over the gradient steps that were made; ``approx_kl`` and ``clip_fraction`` of the last epoch.
+
+        ``explained_var`` is the share of the targets' variance that the values before the update explain, 0 if the
+        targets do not vary.
 
         After a divergence the losses are NaN, which tells the loop that the update failed.
         """
@@ -100,7 +104,8 @@ class UpdateReport:
         for name in ("approx_kl", "clip_fraction"):
             series = getattr(self, name)
             found[name] = math.nan if self.diverged or not series else float(series[-1])
-        return found | {"n_updates": self.n_updates, "n_skipped": self.n_skipped}
+        explained = float(np.nan_to_num(explained_variance(values, targets), nan=0.0))
+        return found | {"explained_var": explained, "n_updates": self.n_updates, "n_skipped": self.n_skipped}
 
 
 class StepGuard:

@@ -23,13 +23,13 @@ from optix_core.base_agent import BaseAgent
 from optix_core.errors import SpaceError
 from optix_core.plugin import AgentContext
 from optix_core.rl.batching import standardize
-from optix_core.rl.returns import explained_variance, generalized_advantage_estimation
+from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.rl.spaces import BoxScaler
 from optix_core.state import State
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
 from optix_torch.engine import PPOBatch
-from optix_torch.hyperparams import PPO
+from optix_torch.hyperparams import GAUSSIAN_PPO_NORMALIZES, PPO
 from optix_torch.normalizing import Normalizers
 from optix_torch.standard import ppo_parts
 from optix_torch.store import Store
@@ -40,12 +40,13 @@ if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 
 
+NAME = "TorchGaussianPPOAgent"
+
+
 class TorchGaussianPPOAgent(BaseAgent):
     """Proximal policy optimisation with a diagonal Gaussian policy.
 
-    Plain perceptrons act through numpy on the memory that training changes, and learn in closed form on a CPU; any
-    other module acts and learns through PyTorch. An ``Adam`` over the parameters of both is made to step them as one
-    vector.
+    What is not said here is as for :class:`~optix_torch.TorchPPOAgent`.
 
     Args:
         actor: ``[B, *obs]`` to means followed by log standard deviations, ``[B, 2 A]``; the latter are clamped to
@@ -60,10 +61,6 @@ class TorchGaussianPPOAgent(BaseAgent):
         action_space: The environment's Box, which [-1, 1] is mapped to; None leaves actions in [-1, 1].
         engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
         seed: Root seed of acting and minibatch order; None draws one from the operating system.
-
-    Raises:
-        ConfigError: The networks, the optimizer, the device or the engine cannot be used together.
-        HyperparamError: A name is unknown or a value out of range.
     """
 
     default_param_bounds = declared.bounds(PPO)
@@ -86,7 +83,7 @@ class TorchGaussianPPOAgent(BaseAgent):
         seed: int | None = None,
     ) -> None:
         given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
-        hp = declared.merge(PPO, given, hyperparams, owner="TorchGaussianPPOAgent")
+        hp = declared.merge(PPO, given, hyperparams, owner=NAME)
         self._networks = ActorCritic(
             actor, critic, optimizer, head="gaussian", n_actions=action_dim, device=device, engine=engine
         )
@@ -98,21 +95,17 @@ class TorchGaussianPPOAgent(BaseAgent):
         if math.prod(self._shape) != action_dim:
             raise SpaceError(f"action_dim is {action_dim}, but actions of the Box have shape {self._shape}")
         self._streams = Streams(seed)
-        self._store = Store(
-            "TorchGaussianPPOAgent", self._networks.training, self._streams, self._normalizers
-        )
+        self._store = Store(NAME, self._networks.training, self._streams, self._normalizers)
         self._apply(hp)
 
     def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> NDArray[Any]:
         """An action of the environment; drawn from a stream of its own, so that training never notices."""
-        action = self._policy.act(
-            np.asarray(observation)[None], self._streams.single, deterministic=deterministic
-        )
-        return self.env_actions(action)[0]
+        observations = np.asarray(observation)[None]
+        return self.env_actions(
+            self._policy.act(observations, self._streams.single, deterministic=deterministic)
+        )[0]
 
-    def act_batch(
-        self, observations: NDArray[Any], *, deterministic: bool = False
-    ) -> NDArray[np.floating[Any]]:
+    def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[Any]:
         """Policy actions ``[N, A]``, unbounded, for observations ``[N, *obs]``; a fresh array."""
         return self._policy.act(observations, self._streams.policy, deterministic=deterministic)
 
@@ -154,9 +147,7 @@ class TorchGaussianPPOAgent(BaseAgent):
         report = self._networks.update(batch, hp, self._streams.minibatch)
         # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
         self._normalizers.after_window(rows(window, "observations"))
-        # targets that do not vary leave nothing to explain
-        explained = np.nan_to_num(explained_variance(values, targets), nan=0.0)
-        return report.diagnostics() | {"explained_var": float(explained)}
+        return report.diagnostics(values, targets)
 
     def get_hyperparams(self) -> HyperparamSet:
         """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
@@ -164,7 +155,7 @@ class TorchGaussianPPOAgent(BaseAgent):
 
     def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
         """Put values in force from the next ``learn`` on; names not given keep theirs, Adam keeps its moments."""
-        self._apply(declared.update(self._hp, hyperparams, PPO, owner="TorchGaussianPPOAgent"))
+        self._apply(declared.update(self._hp, hyperparams, PPO, owner=NAME))
 
     def save_weights(self, path: str) -> None:
         """Write one safetensors file: both networks and the observation statistics."""
@@ -201,11 +192,7 @@ class TorchGaussianPPOAgent(BaseAgent):
         return self._store.state_dict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; all or nothing.
-
-        Raises:
-            IncompatibleCheckpoint: It is of another agent or architecture; the first differences are named.
-        """
+        """Continue from :meth:`state_dict`, all or nothing; an ``IncompatibleCheckpoint`` names the differences."""
         self._store.load_state_dict(state, self)
 
     def _apply(self, hp: dict[str, Any]) -> None:
@@ -216,5 +203,5 @@ class TorchGaussianPPOAgent(BaseAgent):
 
 def build(ctx: AgentContext, **options: Any) -> TorchGaussianPPOAgent:
     """The standard agent for an environment; options are those of :func:`optix_torch.standard.ppo_parts`."""
-    parts = ppo_parts(ctx, "GaussianPPO", "box", **options)
+    parts = ppo_parts(ctx, "GaussianPPO", "box", **{**GAUSSIAN_PPO_NORMALIZES, **options})
     return TorchGaussianPPOAgent(action_dim=math.prod(ctx.action_space.shape), **parts)

@@ -55,6 +55,13 @@ PPO: tuple[Hyper, ...] = (
 )
 """PPO with either kind of policy (Schulman et al. 2017, arXiv:1707.06347)."""
 
+GAUSSIAN_PPO_NORMALIZES = {"normalize_observations": True, "normalize_rewards": True}
+"""What PPO for continuous actions normalises unless told otherwise.
+
+Measured on Pendulum-v1, all else default, 100,000 steps, two seeds, greedy returns: -1048 and -996 without either,
+-1070 and -1192 with observations only, -159 and -158 with rewards only, -153 and -151 with both.
+"""
+
 REINFORCE: tuple[Hyper, ...] = (
     Hyper(
         "learning_rate",

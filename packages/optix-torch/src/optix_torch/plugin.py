@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optix_core.plugin import AgentSpec, Option, hookimpl
-from optix_torch.hyperparams import PPO
+from optix_torch.hyperparams import GAUSSIAN_PPO_NORMALIZES, PPO
 
 OPTIX_API = "1.0"
 
@@ -51,7 +51,7 @@ def optix_agents() -> list[AgentSpec]:
             action_spaces=frozenset({"box"}),
             capabilities=frozenset({"checkpoint"}),
             hyperparams=PPO,
-            options=_options(normalize_observations=False, normalize_rewards=False),
+            options=_options(**GAUSSIAN_PPO_NORMALIZES),
             default_rank=50,
         ),
     ]

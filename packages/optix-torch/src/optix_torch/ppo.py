@@ -21,7 +21,7 @@ from optix_core import hyperparams as declared
 from optix_core.base_agent import BaseAgent
 from optix_core.plugin import AgentContext
 from optix_core.rl.batching import standardize
-from optix_core.rl.returns import explained_variance, generalized_advantage_estimation
+from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.state import State
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
@@ -35,6 +35,9 @@ from optix_torch.window import next_values, rows, successors
 
 if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
+
+
+NAME = "TorchPPOAgent"
 
 
 class TorchPPOAgent(BaseAgent):
@@ -80,7 +83,7 @@ class TorchPPOAgent(BaseAgent):
         seed: int | None = None,
     ) -> None:
         given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
-        hp = declared.merge(PPO, given, hyperparams, owner="TorchPPOAgent")
+        hp = declared.merge(PPO, given, hyperparams, owner=NAME)
         self._networks = ActorCritic(
             actor, critic, optimizer, head="categorical", n_actions=None, device=device, engine=engine
         )
@@ -89,15 +92,15 @@ class TorchPPOAgent(BaseAgent):
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
         self._action_start = 0 if action_space is None else int(action_space.start)
         self._streams = Streams(seed)
-        self._store = Store("TorchPPOAgent", self._networks.training, self._streams, self._normalizers)
+        self._store = Store(NAME, self._networks.training, self._streams, self._normalizers)
         self._apply(hp)
 
     def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> int:
         """An action of the environment; drawn from a stream of its own, so that training never notices."""
-        action = self._policy.act(
-            np.asarray(observation)[None], self._streams.single, deterministic=deterministic
+        observations = np.asarray(observation)[None]
+        return self._action_start + int(
+            self._policy.act(observations, self._streams.single, deterministic=deterministic)[0]
         )
-        return int(action[0]) + self._action_start
 
     def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[np.int64]:
         """Policy actions ``[N]``, 0 to A - 1, for observations ``[N, *obs]``; a fresh array."""
@@ -145,9 +148,7 @@ class TorchPPOAgent(BaseAgent):
         report = self._networks.update(batch, hp, self._streams.minibatch)
         # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
         self._normalizers.after_window(rows(window, "observations"))
-        # targets that do not vary leave nothing to explain
-        explained = np.nan_to_num(explained_variance(values, targets), nan=0.0)
-        return report.diagnostics() | {"explained_var": float(explained)}
+        return report.diagnostics(values, targets)
 
     def get_hyperparams(self) -> HyperparamSet:
         """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
@@ -155,7 +156,7 @@ class TorchPPOAgent(BaseAgent):
 
     def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
         """Put values in force from the next ``learn`` on; names not given keep theirs, Adam keeps its moments."""
-        self._apply(declared.update(self._hp, hyperparams, PPO, owner="TorchPPOAgent"))
+        self._apply(declared.update(self._hp, hyperparams, PPO, owner=NAME))
 
     def save_weights(self, path: str) -> None:
         """Write one safetensors file: both networks and the observation statistics."""
@@ -192,11 +193,7 @@ class TorchPPOAgent(BaseAgent):
         return self._store.state_dict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; all or nothing.
-
-        Raises:
-            IncompatibleCheckpoint: It is of another agent or architecture; the first differences are named.
-        """
+        """Continue from :meth:`state_dict`, all or nothing; an ``IncompatibleCheckpoint`` names the differences."""
         self._store.load_state_dict(state, self)
 
     def _apply(self, hp: dict[str, Any]) -> None:
