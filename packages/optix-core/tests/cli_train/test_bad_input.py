@@ -61,10 +61,11 @@ def test_wrong_usage_is_explained(optix, argv: list[str], parts: list[str]) -> N
 
 
 def test_a_malformed_file_is_explained_with_its_place(optix) -> None:
-    Path("bad.yaml").write_text("env: CartPole-v1\nagent:\n  noise: 1e-3\n  noise: 2\n")
-    status, _, err = optix("train", "--config", "bad.yaml")
+    Path("bad.toml").write_text('env = "CartPole-v1"\n[agent]\nnoise = 1e-3\nnoise = 2\n')
+    status, _, err = optix("train", "--config", "bad.toml")
     assert status == 2
-    assert "bad.yaml, line 4, column 3: 'noise' appears twice" in err
+    assert "bad.toml, line 4, column 10: this is not valid TOML" in err
+    assert "A key may appear only once" in err
 
 
 def test_without_any_backend_the_command_to_install_one_is_given(optix) -> None:
@@ -81,6 +82,15 @@ def test_a_folder_that_cannot_be_written_is_named(optix, tmp_path: Path) -> None
     status, _, err = optix("train", "CartPole-v1", *SMALL, "--run-dir", "shut/run")
     assert status == 2
     assert "shut" in err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that not even root may write")
+def test_a_folder_that_nobody_can_write_is_named(optix) -> None:
+    status, _, err = optix("train", "CartPole-v1", *SMALL, "--run-dir", "/proc/self/runs/a")
+    assert status == 2
+    assert "E-RUN-UNWRITABLE" in err
+    assert "/proc/self/runs" in err
+    assert "Choose a directory that can be written" in err
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(optix, tmp_path: Path) -> None:

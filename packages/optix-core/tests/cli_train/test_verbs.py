@@ -164,11 +164,11 @@ def test_config_show_of_a_run_shows_what_it_was_started_with(optix, trained: Pat
 
 
 def test_a_file_is_trained_like_the_same_words(optix) -> None:
-    Path("run.yaml").write_text(
-        "env: CartPole-v1\nwindow_size: 256\nmax_steps: 2048\n"
-        "validation: {episodes: 4}\noptimizer: {confirm_episodes: 8}\n"
+    Path("run.toml").write_text(
+        'env = "CartPole-v1"\nwindow_size = 256\nmax_steps = 2048\n'
+        "[validation]\nepisodes = 4\n[optimizer]\nconfirm_episodes = 8\n"
     )
-    status, out, err = optix("train", "--config", "run.yaml", "--json", "--run-dir", "f")
+    status, out, err = optix("train", "--config", "run.toml", "--json", "--run-dir", "f")
     assert status == 0, err
     _, words, _ = optix("train", *SMALL, "--json", "--run-dir", "w")
     assert json.loads(out)["confirmation"] == json.loads(words)["confirmation"]
