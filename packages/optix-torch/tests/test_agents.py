@@ -567,7 +567,7 @@ def test_any_modules_with_any_optimizer(make, optimizer, tmp_path):
     }[optimizer]()
     agent = TorchPPOAgent(actor, critic, steps, {"n_epochs": 2}, "cpu", seed=0)
     rng = np.random.default_rng(0)
-    observations = rng.random((20, 2, 1, 4, 4)).astype(np.float32)
+    observations = rng.integers(0, 2, (20, 2, 1, 4, 4)).astype(np.uint8)
     window = EpisodeData(
         observations,
         np.stack([agent.act_batch(o) for o in observations]),
@@ -589,6 +589,23 @@ def test_any_modules_with_any_optimizer(make, optimizer, tmp_path):
     assert agent.learn(window) == again  # momentum and batch statistics came back too
     agent.save_weights(str(tmp_path / "w"))
     agent.load_weights(str(tmp_path / "w"))
+
+
+@pytest.mark.parametrize("engine", ["closed_form", "autograd"])
+def test_integer_read_only_observations_and_actions(make, engine):
+    agent = make.built(engine=engine)
+    observations = np.random.default_rng(0).integers(0, 255, (30, 3), dtype=np.uint8)
+    window = EpisodeData(
+        observations,
+        agent.act_batch(observations),
+        np.ones(30),
+        np.zeros(30, bool),
+        np.zeros(30, bool),
+        final_obs=observations[0],
+    )
+    for array in (window.observations, window.actions, window.rewards, window.final_obs):
+        array.flags.writeable = False
+    assert np.isfinite(agent.learn(window)["policy_loss"])
 
 
 def test_a_custom_gaussian_actor_with_frozen_layers(make):

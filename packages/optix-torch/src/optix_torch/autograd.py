@@ -50,21 +50,23 @@ class AutogradEngine:
     def values(self, observations: NDArray[Any]) -> NDArray[Any]:
         """``[B]`` for normalised observations ``[B, *obs]``; a fresh array."""
         with torch.no_grad():
-            return self._values(self._tensor(observations)).cpu().numpy()
+            return self._values(self._flat.tensor(observations)).cpu().numpy()
 
     def log_probs(self, observations: NDArray[Any], actions: NDArray[Any]) -> NDArray[Any]:
         """``[B]`` of actions under the current policy; a fresh array."""
         with torch.no_grad():
-            outputs = self._actor(self._tensor(observations))
-            return self._distribution(outputs, self._tensor(actions))[0].cpu().numpy()
+            outputs = self._actor(self._flat.tensor(observations))
+            return self._distribution(outputs, self._actions(actions))[0].cpu().numpy()
 
     def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:
         """``n_epochs`` passes of clipped-surrogate gradient steps over ``batch``."""
         report, kept = UpdateReport(), _Kept()
         guard = StepGuard(report)
         flat, value_clip = self._flat, hp["value_clip"]
-        obs, actions = self._tensor(batch.observations), self._tensor(batch.actions)
-        columns = self._tensor(np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values]))
+        obs, actions = self._flat.tensor(batch.observations), self._actions(batch.actions)
+        columns = self._flat.tensor(
+            np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values])
+        )
         weights = columns.new_tensor([1.0, hp["vf_coef"], -hp["entropy_coef"]])
         step = self._optimizer.step
         if self._joined:
@@ -108,11 +110,10 @@ class AutogradEngine:
         values = self._critic(observations)
         return values.squeeze(-1) if values.ndim == 2 else values
 
-    def _tensor(self, array: NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        vector = self._flat.vector
-        dtype = vector.dtype if tensor.is_floating_point() else tensor.dtype
-        return tensor.to(device=vector.device, dtype=dtype)
+    def _actions(self, actions: NDArray[Any]) -> Tensor:
+        if actions.dtype.kind == "f":
+            return self._flat.tensor(actions)
+        return torch.from_numpy(np.array(actions, np.int64)).to(self._flat.vector.device)
 
 
 class _Kept:

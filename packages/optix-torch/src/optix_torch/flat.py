@@ -54,6 +54,12 @@ class FlatParameters:
                 p.grad = self.grad[start:stop].view(p.shape)
                 start = stop
 
+    def tensor(self, array: NDArray[Any]) -> Tensor:
+        """``array`` as a tensor of the parameters' type on their device."""
+        # PyTorch warns of memory that it must not write to, although it won't
+        writable = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        return writable.to(self.vector.device, self.vector.dtype)
+
     def arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Parameters and gradients as numpy arrays on the same memory; on a CPU only."""
         return self.vector.detach().numpy(), self.grad.numpy()

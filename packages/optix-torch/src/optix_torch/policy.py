@@ -35,7 +35,7 @@ class TorchPolicy:
         flat: FlatParameters,
         observation_normalizer: Normalizes | None = None,
     ) -> None:
-        self._actor, self._vector = actor, flat.vector
+        self._actor, self._flat = actor, flat
         self._categorical = head == "categorical"
         self._width = n_actions if n_actions is None or self._categorical else 2 * n_actions
         self.observation_normalizer = observation_normalizer
@@ -49,9 +49,8 @@ class TorchPolicy:
         """
         if self.observation_normalizer is not None:
             observations = self.observation_normalizer.normalize(observations)
-        inputs = torch.from_numpy(np.ascontiguousarray(observations))
         with torch.inference_mode():
-            outputs = self._actor(inputs.to(self._vector.device, self._vector.dtype)).cpu().numpy()
+            outputs = self._actor(self._flat.tensor(observations)).cpu().numpy()
         if outputs.ndim != 2 or (self._width is not None and outputs.shape[1] != self._width):
             raise ConfigError(
                 f"the actor gave outputs of shape {outputs.shape} for {len(observations)} observations; expected "

@@ -105,7 +105,7 @@ class TorchAgent(BaseAgent):
         if not window.n_steps:
             return {"n_updates": 0, "skipped": "the window is empty"}
         # Tensors.
-        observations = self._tensor(rows(window, "observations"))
+        observations = self._flat.tensor(rows(window, "observations"))
         actions = torch.from_numpy(rows(window, "actions").astype(np.int64)).to(observations.device)
         shape = window.time_major("rewards").shape
         # Targets.
@@ -117,7 +117,7 @@ class TorchAgent(BaseAgent):
             window.time_major("dones"),
             gamma=hp["gamma"],
         )
-        targets = self._tensor(standardize(returns if values is None else returns - values).reshape(-1))
+        targets = self._flat.tensor(standardize(returns if values is None else returns - values).reshape(-1))
         # One step.
         self._flat.grad.zero_()
         if self._compute_loss_fn is not None:
@@ -129,7 +129,8 @@ class TorchAgent(BaseAgent):
             if predicted is not None:
                 loss = (
                     loss
-                    + hp["vf_coef"] * losses.value_loss(predicted, self._tensor(returns.reshape(-1))).mean()
+                    + hp["vf_coef"]
+                    * losses.value_loss(predicted, self._flat.tensor(returns.reshape(-1))).mean()
                 )
         loss.backward()
         grad_norm = float(torch.linalg.vector_norm(self._flat.grad))
@@ -215,7 +216,7 @@ class TorchAgent(BaseAgent):
             predicted = self._outputs(observations)[1]
             if predicted is not None:
                 values = predicted.cpu().numpy().reshape(shape)
-                after = self._outputs(self._tensor(successors(window)))[1]
+                after = self._outputs(self._flat.tensor(successors(window)))[1]
                 assert after is not None
                 return values, next_values(window, values, after.cpu().numpy())
         if window.values is None:
@@ -231,11 +232,6 @@ class TorchAgent(BaseAgent):
 
     def _logits(self, observations: NDArray[Any]) -> NDArray[Any]:
         with torch.inference_mode():
-            logits = self._outputs(self._tensor(observations))[0].cpu().numpy()
+            logits = self._outputs(self._flat.tensor(observations))[0].cpu().numpy()
         require_usable(logits, categorical=True)
         return logits
-
-    def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(
-            self._flat.vector.device, self._flat.vector.dtype
-        )
