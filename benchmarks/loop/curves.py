@@ -1,6 +1,7 @@
 """Synthetic learning curves: twelve families of mean curves, and the noise around them.
 
-A curve has range 1 (its asymptote lies 1 above its start, except where the family says otherwise), so that a noise of 0.08 is 8 % of
+A curve has range 1 (its asymptote lies 1 above its start, except where the family says otherwise), so that a noise
+of 0.08 is 8 % of
 the range. Its time scale is drawn per seed: log-uniform from half to twice the nominal one.
 """
 
@@ -58,8 +59,9 @@ def logarithm(t, rng, s):  # still rising at the end: the asymptote is what is r
     return Curve(mean / mean[-1], 1.0)
 
 
-def ramp(t, rng, s):
-    return Curve(t / (len(t) - 1), 1.0)
+def ramp(t, rng, s):  # rises by 1 in 300 s evaluations and goes on at that rate
+    mean = t / (300 * s)
+    return Curve(mean, float(mean[-1]))
 
 
 def linear_then_flat(t, rng, s):
@@ -124,15 +126,17 @@ PHI = (0.0, 0.5, 0.8)
 TAILS = ("normal", "t3")
 
 
-def make_curve(family: str, rng: np.random.Generator) -> Curve:
+def make_curve(family: str, rng: np.random.Generator, length: int = LENGTH) -> Curve:
     """The mean curve of one seed."""
     scale = float(2.0 ** rng.uniform(-1.0, 1.0))
-    return FAMILIES[family](np.arange(LENGTH, dtype=float), rng, scale)
+    return FAMILIES[family](np.arange(length, dtype=float), rng, scale)
 
 
 def ar1_noise(rng: np.random.Generator, n: int, sd: float, phi: float, tails: str) -> np.ndarray:
     """Stationary AR(1) noise of standard deviation ``sd``; innovations normal, or Student-t with 3 degrees of freedom."""
-    innovations = rng.standard_normal(n + 100) if tails == "normal" else rng.standard_t(3, n + 100) / np.sqrt(3.0)
+    innovations = (
+        rng.standard_normal(n + 100) if tails == "normal" else rng.standard_t(3, n + 100) / np.sqrt(3.0)
+    )
     innovations *= np.sqrt(1.0 - phi * phi)
     values = np.empty_like(innovations)
     last = 0.0

@@ -58,7 +58,9 @@ def summary(outcomes: list[Outcome]) -> dict[str, float]:
 def by_noise(outcomes: list[Outcome], value) -> dict[str, float]:
     """The mean of ``value(outcome)`` per noise and autocorrelation, both kinds of tails together."""
     return {
-        f"sd {noise:g} phi {phi:g}": float(np.mean([value(o) for o in outcomes if (o.job.noise, o.job.phi) == (noise, phi)]))
+        f"sd {noise:g} phi {phi:g}": float(
+            np.mean([value(o) for o in outcomes if (o.job.noise, o.job.phi) == (noise, phi)])
+        )
         for noise, phi in product(NOISE, PHI)
     }
 
@@ -67,7 +69,9 @@ def verdicts(scores, config: LoopConfig) -> list[tuple]:
     """Everything that a sequence of scores makes the loop do."""
     snapshot, found = LoopSnapshot(), []
     for i, score in enumerate(scores):
-        decision = decide(snapshot, WindowReport(window=i, windows=i + 1, score=float(score), can_roll_back=True), config)
+        decision = decide(
+            snapshot, WindowReport(window=i, windows=i + 1, score=float(score), can_roll_back=True), config
+        )
         snapshot = decision.snapshot
         found.append((decision.verdict, decision.actions, decision.transitions, decision.stop))
     return found
@@ -82,8 +86,14 @@ def invariant(seed: int) -> tuple[bool, bool]:
     scores = np.round(scores[:300] * 2.0**20) / 2.0**20  # multiples of 2^-20: sums with -512 are exact
     config = LoopConfig(keep_watching=True, probe=False)
     plain = verdicts(scores, config)
-    exact = all(verdicts(other, config) == plain for other in (scores * 1024.0, scores / 128.0, scores - 512.0, scores * 8.0 + 64.0))
-    practical = all(verdicts(other, config) == plain for other in (scores * 1000.0, scores - 500.0, scores * 1000.0 - 500.0))
+    exact = all(
+        verdicts(other, config) == plain
+        for other in (scores * 1024.0, scores / 128.0, scores - 512.0, scores * 8.0 + 64.0)
+    )
+    practical = all(
+        verdicts(other, config) == plain
+        for other in (scores * 1000.0, scores - 500.0, scores * 1000.0 - 500.0)
+    )
     return exact, practical
 
 
@@ -100,7 +110,10 @@ def run_all(seeds: int, pool, *, hard_factor: int = 2, log=print) -> dict:
         return list(pool.map(simulate, listed, chunksize=max(1, len(listed) // 64)))
 
     for family in FAMILIES:
-        outcomes = play(jobs(family, seeds * (hard_factor if family in HARD else 1)))
+        length = (
+            3 * LENGTH if family == "flat" else LENGTH
+        )  # three windows of strongly autocorrelated noise are long
+        outcomes = play(jobs(family, seeds * (hard_factor if family in HARD else 1), length=length))
         results["families"][family] = summary(outcomes)
         log(f"      {family:17s} {_line(results['families'][family])}")
         if family in HARD:
@@ -109,7 +122,12 @@ def run_all(seeds: int, pool, *, hard_factor: int = 2, log=print) -> dict:
             value = results["families"][family]["premature"]
             level(f"{family}: premature stop", value, "< 0.01", value < 0.01)
             worst = max(cells.values())
-            level(f"{family}: premature stop in the worst of nine kinds of noise", worst, "< 0.02, reported", worst < 0.02)
+            level(
+                f"{family}: premature stop in the worst of nine kinds of noise",
+                worst,
+                "< 0.02, reported",
+                worst < 0.02,
+            )
         elif family == "ramp":
             stopped = float(np.mean([o.by_itself for o in outcomes]))
             level("ramp: declared converged", stopped, "= 0", stopped == 0.0)
@@ -125,7 +143,9 @@ def run_all(seeds: int, pool, *, hard_factor: int = 2, log=print) -> dict:
 
     collapsed = play(jobs("collapse", seeds, mode="collapse"))
     found = float(np.mean([o.detected_after is not None and o.detected_after <= 3 for o in collapsed]))
-    results["collapse_by_noise"] = by_noise(collapsed, lambda o: o.detected_after is not None and o.detected_after <= 3)
+    results["collapse_by_noise"] = by_noise(
+        collapsed, lambda o: o.detected_after is not None and o.detected_after <= 3
+    )
     level("collapse: found within 3 evaluations", found, ">= 0.95", found >= 0.95)
 
     for name, family in (("flat", "flat"), ("after a rise", "linear_then_flat")):
@@ -182,7 +202,10 @@ def as_markdown(results: dict) -> str:
         "| level | measured | bound | |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {e['level']} | {e['value']:.4g} | {e['bound']} | {'pass' if e['passed'] else '**fail**'} |" for e in results["levels"]]
+    lines += [
+        f"| {e['level']} | {e['value']:.4g} | {e['bound']} | {'pass' if e['passed'] else '**fail**'} |"
+        for e in results["levels"]
+    ]
     head = "| family | premature (before 95 %) | mean loss | median stop | median delay after 99 %, in W | ended by budget | false rollbacks | probes |"
     for title, key in (("Without a probe", "families"), ("With a probe", "families_probe")):
         lines += ["", f"## {title}", ""]
@@ -198,7 +221,13 @@ def as_markdown(results: dict) -> str:
             f"{s['by_budget']:.3f} | {s['false_rollbacks']:.2f} | {s['probes']:.2f} |"
             for name, s in results[key].items()
         ]
-    lines += ["", "## By kind of noise", "", "| noise | " + " | ".join(_COLUMNS) + " |", "|---|" + "---|" * len(_COLUMNS)]
+    lines += [
+        "",
+        "## By kind of noise",
+        "",
+        "| noise | " + " | ".join(_COLUMNS) + " |",
+        "|---|" + "---|" * len(_COLUMNS),
+    ]
     tables = [
         *(results["families"][family]["premature_by_noise"] for family in HARD),
         results["collapse_by_noise"],
@@ -228,10 +257,14 @@ NOTES = """What the figures say and don't:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="write RESULTS.md and results.json beside this file")
+    parser.add_argument(
+        "--write", action="store_true", help="write RESULTS.md and results.json beside this file"
+    )
     options = parser.parse_args()
     with Pool(options.processes) as pool:
         results = run_all(options.seeds, pool)
@@ -241,7 +274,9 @@ def main() -> int:
         "decide_us": cost(),
     }
     failed = [entry["level"] for entry in results["levels"] if not entry["passed"]]
-    print(f"{results['seconds']:.0f} s; decide costs {results['decide_us']:.0f} us; failed: {', '.join(failed) or 'nothing'}")
+    print(
+        f"{results['seconds']:.0f} s; decide costs {results['decide_us']:.0f} us; failed: {', '.join(failed) or 'nothing'}"
+    )
     target = HERE if options.write else Path(os.environ.get("OPTIX_BENCH_OUT", "."))
     if options.write or "OPTIX_BENCH_OUT" in os.environ:
         (target / "RESULTS.md").write_text(as_markdown(results), encoding="utf-8")

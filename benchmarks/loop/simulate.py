@@ -1,10 +1,13 @@
 """One simulated run: a synthetic curve, the noise around it, and the real ``decide``.
 
-What is simulated is only the agent: its true score is the mean curve at its *training time*, which advances by one with every evaluation,
+What is simulated is only the agent: its true score is the mean curve at its *training time*, which advances by one
+with every evaluation,
 returns to the time of the best evaluation when ``decide`` rolls back, and jumps ahead when a probe's gain is adopted.
 
-The probe's model: the probe branch trains ``PROBE_WINDOWS`` windows from the best policy and explores so much harder that it stands where plain
-training would stand ``KICK`` times as many evaluations later; both branches are then compared on ``PAIRS`` paired episodes, whose differences
+The probe's model: the probe branch trains ``PROBE_WINDOWS`` windows from the best policy and explores so much
+harder that it stands where plain
+training would stand ``KICK`` times as many evaluations later; both branches are then compared on ``PAIRS`` paired
+episodes, whose differences
 have the noise's standard deviation times sqrt(2 (1 - 0.5)) times sqrt(EPISODES_PER_EVALUATION).
 """
 
@@ -37,12 +40,14 @@ class Job:
     mode: str = "stop"
     probe: bool = False
     kick: int = KICK
+    length: int = LENGTH
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Attributes: stop: evaluation at which the run stopped (LENGTH: budget); value: true score of the last policy;
-    resolved: first evaluation whose adaptive window could resolve delta, window: the one that decided."""
+    resolved: first evaluation whose adaptive window could resolve delta, window: the one that decided.
+    """
 
     job: Job
     stop: int
@@ -65,19 +70,21 @@ def simulate(job: Job, config: LoopConfig | None = None, scale: float = 1.0, shi
     base = config or LoopConfig(probe=job.probe, keep_watching=job.mode == "watch")
     cell = (int(job.noise * 100), int(job.phi * 10), len(job.tails))
     rng = np.random.default_rng([zlib.crc32(job.family.encode()), *cell, job.seed])
-    curve = make_curve(job.family, rng)
-    noise = ar1_noise(rng, LENGTH, job.noise, job.phi, job.tails)
+    curve = make_curve(job.family, rng, job.length)
+    noise = ar1_noise(rng, job.length, job.noise, job.phi, job.tails)
     snapshot, mean = LoopSnapshot(), curve.mean
     time = best_time = rollbacks = probes = gains = cooling = 0
-    first_window, window, stopped, by_itself, detected = 0.0, 0.0, LENGTH, False, None
-    for i in range(LENGTH):
-        true = mean[min(time, LENGTH - 1)]
-        report = WindowReport(window=i, windows=i + 1, score=float(true + noise[i]) * scale + shift, can_roll_back=True)
+    first_window, window, stopped, by_itself, detected = 0.0, 0.0, job.length, False, None
+    for i in range(job.length):
+        true = mean[min(time, job.length - 1)]
+        report = WindowReport(
+            window=i, windows=i + 1, score=float(true + noise[i]) * scale + shift, can_roll_back=True
+        )
         decision = decide(snapshot, report, base)
         snapshot = decision.snapshot
         cooling += any(rule == "plateau" for _, _, rule in decision.transitions)
         if not first_window and decision.numbers.get("resolves"):
-            first_window = float(decision.numbers["window"] or 0.0)
+            first_window = i + 1.0
         if Action.SAVE_BEST in decision.actions:
             best_time = time
         if Action.ROLL_BACK in decision.actions:
@@ -105,7 +112,7 @@ def simulate(job: Job, config: LoopConfig | None = None, scale: float = 1.0, shi
         job=job,
         stop=stopped,
         by_itself=by_itself,
-        value=float(mean[min(time, LENGTH - 1)]),
+        value=float(mean[min(time, job.length - 1)]),
         asymptote=curve.asymptote,
         t95=curve.t95,
         t99=curve.t99,
@@ -120,8 +127,10 @@ def simulate(job: Job, config: LoopConfig | None = None, scale: float = 1.0, shi
 
 
 def _probe(job, snapshot, config, mean, best_time, rng, scale):
-    ahead = mean[min(best_time + PROBE_WINDOWS * job.kick, LENGTH - 1)]
-    plain = mean[min(best_time + PROBE_WINDOWS, LENGTH - 1)]
+    ahead = mean[min(best_time + PROBE_WINDOWS * job.kick, job.length - 1)]
+    plain = mean[min(best_time + PROBE_WINDOWS, job.length - 1)]
     error = job.noise * np.sqrt(EPISODES_PER_EVALUATION / PAIRS)
     gain = (ahead - plain + error * rng.standard_normal()) * scale
-    return decide_probe(snapshot, ProbeReport(gain=gain, gain_lower=gain - 1.68 * error * scale, n=PAIRS), config)
+    return decide_probe(
+        snapshot, ProbeReport(gain=gain, gain_lower=gain - 1.68 * error * scale, n=PAIRS), config
+    )

@@ -196,7 +196,9 @@ def test_a_collapse_is_found_within_three_evaluations_and_rolled_back():
 
 
 def test_two_low_scores_are_not_enough():
-    assert all(d.verdict is not Verdict.DEGRADED for d in collapse(extra=(10.0, 12.0, 500.0), can_roll_back=True))
+    assert all(
+        d.verdict is not Verdict.DEGRADED for d in collapse(extra=(10.0, 12.0, 500.0), can_roll_back=True)
+    )
 
 
 def test_probing_masks_degradation_and_nothing_else():
@@ -256,11 +258,15 @@ def test_five_failed_scores_in_a_row_are_an_error():
 
 def test_a_finite_score_ends_the_streak_and_none_does_not():
     assert not any(d.stop for d in play([math.nan] * 4 + [1.0] + [math.nan] * 4))
-    assert play([math.nan, math.nan, None, math.nan, None, math.nan, math.nan])[-1].stop is StopReason.DIVERGED
+    assert (
+        play([math.nan, math.nan, None, math.nan, None, math.nan, math.nan])[-1].stop is StopReason.DIVERGED
+    )
 
 
 def test_diverged_diagnostics_roll_back_at_once():
-    decision = decide(LoopSnapshot(), WindowReport(window=0, score=5.0, diverged=True, can_roll_back=True), NO_PROBE)
+    decision = decide(
+        LoopSnapshot(), WindowReport(window=0, score=5.0, diverged=True, can_roll_back=True), NO_PROBE
+    )
     assert decision.verdict is Verdict.FAILED
     assert decision.actions == (Action.ROLL_BACK,)
     assert decision.snapshot.evaluations == 0
@@ -331,7 +337,9 @@ def test_a_run_resumes_exactly():
     rest = []
     snapshot = LoopSnapshot.from_state(halfway)
     for i, score in enumerate(scores[100:], start=100):
-        rest.append(decide(snapshot, WindowReport(window=i, windows=i + 1, score=score, can_roll_back=True), NO_PROBE))
+        rest.append(
+            decide(snapshot, WindowReport(window=i, windows=i + 1, score=score, can_roll_back=True), NO_PROBE)
+        )
         snapshot = rest[-1].snapshot
     assert rest == whole[100:]
 
@@ -407,7 +415,14 @@ def test_decisions_do_not_depend_on_unit_or_zero(seed):
         return [(d.verdict, d.actions, d.transitions, d.events) for d in decisions]
 
     plain = seen(scores)
-    for other in (scores * 2.0**9, scores / 2.0**9, scores - 512.0, scores * 4.0 + 32.0, scores * 1000.0, scores - 500.0):
+    for other in (
+        scores * 2.0**9,
+        scores / 2.0**9,
+        scores - 512.0,
+        scores * 4.0 + 32.0,
+        scores * 1000.0,
+        scores - 500.0,
+    ):
         assert seen(other) == plain
 
 
@@ -484,7 +499,9 @@ def test_no_option_is_ignored(options):
     curves = [
         np.minimum(t / 50.0, 1.0) + 0.05 * rng.normal(size=320),
         np.where((t > 60) & (t < 130), 0.1, np.minimum(t / 50.0, 1.0)) + 0.02 * rng.normal(size=320),
-        np.minimum(t / 50.0, 1.0) - np.where(t > 60, np.minimum((t - 60) / 60.0, 0.25), 0.0) + 0.001 * rng.normal(size=320),
+        np.minimum(t / 50.0, 1.0)
+        - np.where(t > 60, np.minimum((t - 60) / 60.0, 0.25), 0.0)
+        + 0.001 * rng.normal(size=320),
         np.where(t < 10, np.nan, t / 300.0),
     ]
 

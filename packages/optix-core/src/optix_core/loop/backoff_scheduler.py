@@ -32,7 +32,8 @@ class BackoffScheduler:
     The loop calls :meth:`step` once per window, which is all that is needed. The ``record_*`` methods and the questions
     ``is_*`` drive the same state by hand. Each score is remembered once, and the best is never lowered.
 
-    The *interval* paces tuner calls only: it grows with every evaluation without improvement. Evaluation is never backed off.
+    The *interval* paces tuner calls only: it grows with every evaluation without improvement. Evaluation is never
+    backed off.
 
     Args:
         base_interval: See :class:`~optix_core.loop.config.LoopConfig`, as for all that follow.
@@ -100,7 +101,7 @@ class BackoffScheduler:
         return self._take(decide_probe(self._snapshot, report, self._config))
 
     def set_baseline(self, score: float) -> None:
-        """Tell the score of the untrained policy: the lower end of the observed range, which a fast learner climbs unseen.
+        """Tell the score of the untrained policy: the lower end of the range, which a fast learner climbs unseen.
 
         Ignored if it is not finite, and once scores were seen.
         """
@@ -114,7 +115,9 @@ class BackoffScheduler:
             ConfigError: An option is unknown or out of its range; nothing is changed then.
         """
         _check_names(options)
-        changes = {k: v for k, v in options.items() if k not in CONTROLLER_DEFAULTS or v != CONTROLLER_DEFAULTS[k]}
+        changes = {
+            k: v for k, v in options.items() if k not in CONTROLLER_DEFAULTS or v != CONTROLLER_DEFAULTS[k]
+        }
         self._config = replace(self._config, **changes)
 
     @property
@@ -129,10 +132,14 @@ class BackoffScheduler:
 
     def state_dict(self) -> State:
         """The snapshot and the options as plain data."""
-        return {"snapshot": self._snapshot.to_state(), "config": asdict(self._config), "unjudged": self._unjudged}
+        return {
+            "snapshot": self._snapshot.to_state(),
+            "config": asdict(self._config),
+            "unjudged": self._unjudged,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`. Options stay those of this object: a resumed run may have a new budget or target.
+        """Continue from :meth:`state_dict`. Options stay those of this object: a resumed run may have a new target.
 
         Raises:
             ValueError: This is no state of a scheduler; nothing is changed then.
@@ -216,7 +223,7 @@ class BackoffScheduler:
         return examine_drop(self._snapshot, self._config).degraded
 
     def check_degradation(self, score: float) -> bool:
-        """Whether ``score`` as the next one would confirm a drop; with a ``degradation_threshold``, whether it lies below that."""
+        """Whether ``score`` as the next one would confirm a drop; with ``degradation_threshold``, lies below that."""
         if not math.isfinite(score):
             return False
         if self._config.degradation_threshold is not None:
@@ -228,7 +235,8 @@ class BackoffScheduler:
 
         Args:
             cv_threshold: Share of the observed range; None takes the option.
-            gap_threshold: How far, as a share of that range, the level may lie below the best one; None takes the option.
+            gap_threshold: How far, as a share of that range, the level may lie below the best one; None takes the
+                option.
         """
         changes: dict[str, Any] = {}
         if cv_threshold is not None:

@@ -1,6 +1,7 @@
 """What the score history shows: does it rise, what gain is still to be expected, did it fall below its best level.
 
-Pure functions of the scores. Everything is computed from differences of scores and compared with other differences, so the
+Pure functions of the scores. Everything is computed from differences of scores and compared with other differences,
+so the
 answers don't depend on the task's unit or zero.
 """
 
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optix_core.stats.autocorrelation import MAX_AUTOCORRELATION
 from optix_core.stats.equivalence import gain_bounds
 from optix_core.stats.slope import SuffixFits, fit_suffixes
 from optix_core.stats.student_t import normal_cdf, t_quantile
@@ -34,6 +36,9 @@ RESOLUTION = 0.5
 LENIENT = 0.8
 """Confidence at which a rise is suspected, where a suspicion only means to go on for a while."""
 
+LONG_RUN = 4.0
+"""Where no earlier rise stands out, the gain is bounded over the time spent so far divided by this."""
+
 STEP_FACTOR = 1.25
 """A jump must measure this much more than ``degradation_sigmas``, because one wild value carries on for a while."""
 
@@ -51,7 +56,8 @@ class Evidence:
     Attributes:
         rising: The score rises, by a one-sided t-test on at least one time scale.
         equivalent: The gain still to be expected is bounded below what would matter.
-        near_best: The level is not significantly further than ``gap_threshold`` of the observed range below the best one.
+        near_best: The level is not significantly further than ``gap_threshold`` of the observed range below the
+            best one.
         numbers: The numbers behind them.
     """
 
@@ -109,19 +115,19 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     matters = config.gain_share * observed
     long_enough = (fits.n >= config.dormant_threshold) & (half_width <= RESOLUTION * matters)
     chosen = int(np.argmax(long_enough)) if bool(long_enough.any()) else len(lengths) - 1
-    equivalent = False
-    if constant:
-        equivalent = True
-        chosen = max(bisect_right(lengths, snapshot.constant_run) - 1, 0)
-    elif bool(long_enough[chosen]) and snapshot.constant_run < lengths[chosen]:
-        equivalent = (
-            bool(upper[chosen] < matters[chosen])
-            and not _newer_part_rises(lengths, fits, chosen, horizon, float(matters[chosen]))
-            and not _still_on_course(fits, upper[chosen] / horizon)
-        )
+    threshold = float(matters[chosen])
+    long_run = _long_run(fits, chosen, float(upper[chosen]) / horizon, threshold, config)
+    resolves = constant or (bool(long_enough[chosen]) and long_run.resolved)
+    equivalent = constant or (
+        resolves
+        and snapshot.constant_run < lengths[chosen]
+        and bool(upper[chosen] < threshold)
+        and not long_run.rising
+        and not _newer_part_rises(lengths, fits, chosen, horizon, threshold)
+    )
     numbers |= {
         "range": float(observed[chosen]),
-        "delta_abs": float(matters[chosen]),
+        "delta_abs": threshold,
         "window": lengths[chosen],
         "slope": float(fits.slope[chosen]),
         "slope_se": float(fits.slope_se[chosen]),
@@ -130,7 +136,7 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
         "r1": float(fits.r1[chosen]),
         "n_eff": float(fits.n_eff[chosen]),
         "noise_sd": float(fits.residual_sd[chosen]),
-        "resolves": 1.0 if constant or long_enough[chosen] else 0.0,
+        "resolves": float(resolves),
     }
     if constant:  # exactly equal scores have neither slope nor noise
         run = snapshot.constant_run
@@ -151,15 +157,42 @@ def _newer_part_rises(
     """Whether a shorter window, down to half, rises by what could matter: the bend that a long line hides."""
     newer = slice(bisect_left(lengths, max(lengths[chosen] // 2, lengths[0])), chosen + 1)
     slope = fits.slope[newer]
-    shown = slope > t_quantile(LENIENT, fits.dof[newer]) * fits.slope_se[newer]
-    return bool(np.any(shown & (slope * horizon > 0.5 * matters)))
+    shown = slope > t_quantile(0.9, fits.dof[newer]) * fits.slope_se[newer]
+    return bool(np.any(shown & (slope * horizon > 0.3 * matters)))
 
 
-def _still_on_course(fits: SuffixFits, slope_upper: float) -> bool:
-    """Whether the whole history rises, and the newest part cannot be told from half that rate: a slow ramp in noise."""
-    if not fits.slope[-1] > t_quantile(LENIENT, fits.dof[-1]) * fits.slope_se[-1]:
-        return False
-    return bool(slope_upper > 0.5 * fits.slope[-1])
+@dataclass(frozen=True, slots=True)
+class _LongRun:
+    """What the whole history says: ``rising``, this may be a slow ramp; ``resolved``, it is long enough to say otherwise."""
+
+    rising: bool
+    resolved: bool
+
+
+def _long_run(
+    fits: SuffixFits, chosen: int, slope_upper: float, matters: float, config: LoopConfig
+) -> _LongRun:
+    """Whether this may be a slow ramp in noise, seen from too near.
+
+    If the chosen window is most of the history, no earlier rise stands out against which the present could be
+    called flat; then
+    the bound must also hold for a quarter of the time spent so far. Otherwise, if the whole history rises, the
+    newest part must
+    be clearly slower than half its rate.
+    """
+    n, slope, error = float(fits.n[-1]), float(fits.slope[-1]), float(fits.slope_se[-1])
+    if 2.0 * float(fits.n[chosen]) <= n:
+        rises = slope > float(t_quantile(LENIENT, fits.dof[-1])) * error
+        return _LongRun(rising=rises and slope_upper > 0.5 * slope, resolved=True)
+    # the question is asked anew at every evaluation of what may be a long slow start, so the risk is a fifth of the
+    # usual,
+    # and the autocorrelation is taken one standard error (Bartlett 1946) higher than estimated
+    r1 = float(fits.r1[-1])
+    more = min(r1 + math.sqrt((1.0 - r1 * r1) / n), MAX_AUTOCORRELATION)
+    error *= math.sqrt((1.0 + more) * (1.0 - r1) / ((1.0 - more) * (1.0 + r1)))
+    confidence = 1.0 - (1.0 - config.confidence) / 5.0
+    half_width = float(t_quantile(confidence, fits.dof[-1])) * error * n / LONG_RUN
+    return _LongRun(rising=slope * n / LONG_RUN + half_width > matters, resolved=half_width <= matters)
 
 
 def _constant_enough(snapshot: LoopSnapshot, config: LoopConfig) -> bool:
@@ -187,7 +220,8 @@ class Drop:
 def examine_drop(snapshot: LoopSnapshot, config: LoopConfig) -> Drop:
     """Whether the last ``min_consecutive_degradations`` scores lie below the best level, confirmed.
 
-    All of them must lie below it by more than the smallest drop that counts, and their mean by more than ``degradation_sigmas``
+    All of them must lie below it by more than the smallest drop that counts, and their mean by more than
+    ``degradation_sigmas``
     times what noise does: the larger of the standard error of the difference (noise and autocorrelation from the
     scores before) and the root mean square of the drops seen so far, which knows heavy tails and the bias of a maximum.
     """
@@ -218,16 +252,27 @@ def examine_drop(snapshot: LoopSnapshot, config: LoopConfig) -> Drop:
     carried = (1.0 - r1**k) * r1 / (k * (1.0 - r1))
     step = (1.0 - carried) * here - mean  # anchor, the last score before, is zero here
     step_scale = sd * math.sqrt(_variance_of_path(k, r1))
-    degraded = drop > config.degradation_sigmas * scale or step > STEP_FACTOR * config.degradation_sigmas * step_scale
+    degraded = (
+        drop > config.degradation_sigmas * scale
+        or step > STEP_FACTOR * config.degradation_sigmas * step_scale
+    )
     return Drop(
         degraded,
         drop,
-        {"drop": drop, "drop_scale": scale, "step": step, "step_scale": step_scale, "drop_floor": floor, "noise_sd": sd, "r1": r1},
+        {
+            "drop": drop,
+            "drop_scale": scale,
+            "step": step,
+            "step_scale": step_scale,
+            "drop_floor": floor,
+            "noise_sd": sd,
+            "r1": r1,
+        },
     )
 
 
 def _before_trouble(snapshot: LoopSnapshot, config: LoopConfig) -> tuple[float, ...]:
-    """The scores to take the noise from: none that may be part of a drop, and soon after a rollback only those before it."""
+    """The scores to take the noise from: none of a possible drop, and soon after a rollback only those before it."""
     k, since = config.min_consecutive_degradations, 0
     if snapshot.rolled_back_at is not None:
         since = snapshot.evaluations - snapshot.rolled_back_at
@@ -260,7 +305,9 @@ def _variance_of_mean(n: int, r1: float) -> float:
 
 def _variance_of_path(n: int, r1: float) -> float:
     """Variance of the mean of the next n values of an AR(1) process with unit variance, given the value before them."""
-    weights = [(1.0 - r1**m) / (1.0 - r1) for m in range(1, n + 1)]  # of each innovation in the sum of n values
+    weights = [
+        (1.0 - r1**m) / (1.0 - r1) for m in range(1, n + 1)
+    ]  # of each innovation in the sum of n values
     return (1.0 - r1 * r1) * math.fsum(w * w for w in weights) / (n * n)
 
 

@@ -45,7 +45,8 @@ class WindowReport:
         window: Index of the window, from 0.
         score: The score, in the task's own units. None: not evaluated, or no episode completed. NaN or infinite: the
             evaluation failed.
-        checkpoint_score: What ``checkpoint_score_fn`` returned; the best policy is judged by it, or by ``score`` where it is None.
+        checkpoint_score: What ``checkpoint_score_fn`` returned; the best policy is judged by it, or by ``score``
+            where it is None.
         score_se: Standard error of ``score`` from the episodes behind it; reported, and used for advice only.
         probing: The values in force are a tuner's experiment: a drop then is no degradation. Masks nothing else.
         can_roll_back: There is a best policy to go back to, and going back is wanted.
@@ -181,7 +182,9 @@ class LoopSnapshot:
             )
         values = dict(state)
         if values["state"] not in LoopState.__members__:
-            raise ValueError(f"state is {values['state']!r}; expected one of {', '.join(LoopState.__members__)}")
+            raise ValueError(
+                f"state is {values['state']!r}; expected one of {', '.join(LoopState.__members__)}"
+            )
         values["state"] = LoopState[values["state"]]
         for name in ("scores", "recent_drops"):
             values[name] = tuple(float(s) for s in values[name])

@@ -1,6 +1,7 @@
 """The whole state machine of the loop, as pure functions.
 
-ACTIVE -> COOLING (no improvement for a while) -> a probe -> DORMANT -> stop, or WATCHDOG; a confirmed drop leads back to ACTIVE
+ACTIVE -> COOLING (no improvement for a while) -> a probe -> DORMANT -> stop, or WATCHDOG; a confirmed drop leads
+back to ACTIVE
 with the best policy. :data:`TRANSITIONS` is the table that is used here and that the documentation is generated from.
 """
 
@@ -42,13 +43,23 @@ class Rule:
 
 
 TRANSITIONS: Mapping[str, Rule] = {
-    "improved": Rule((C, D, W), A, "the score rises by the one-sided t-test, or the gain to be expected is large again"),
+    "improved": Rule(
+        (C, D, W), A, "the score rises by the one-sided t-test, or the gain to be expected is large again"
+    ),
     "plateau": Rule((A,), C, "`plateau_threshold` evaluations in a row without improvement"),
-    "converged": Rule((A, C), D, "the upper bound of the gain stayed below `delta` for `convergence_patience` evaluations, and no probe found a gain"),
+    "converged": Rule(
+        (A, C),
+        D,
+        "the bound of the gain stayed below `delta` for `convergence_patience` evaluations, and no probe found a gain",
+    ),
     "watch": Rule((D,), W, "`keep_watching` is set: the run goes on under observation"),
     "probe_gain": Rule((A, C), A, "the probe's gain is confirmed: its lower bound is above zero"),
-    "degraded": Rule((C, D, W), A, "`min_consecutive_degradations` evaluations lie below the best level beyond the noise"),
-    "diverged": Rule((C, D, W), A, "training produced numbers that are not finite; the best policy is restored"),
+    "degraded": Rule(
+        (C, D, W), A, "`min_consecutive_degradations` evaluations lie below the best level beyond the noise"
+    ),
+    "diverged": Rule(
+        (C, D, W), A, "training produced numbers that are not finite; the best policy is restored"
+    ),
     "restart": Rule((C, D, W), A, "a callback or a new variant asked for more training"),
 }
 
@@ -61,7 +72,9 @@ class _Draft:
     verdict: Verdict | None = None
     actions: set[Action] = field(default_factory=set[Action])
     stop: StopReason | None = None
-    transitions: list[tuple[LoopState, LoopState, str]] = field(default_factory=list[tuple[LoopState, LoopState, str]])
+    transitions: list[tuple[LoopState, LoopState, str]] = field(
+        default_factory=list[tuple[LoopState, LoopState, str]]
+    )
     numbers: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
     events: list[str] = field(default_factory=list[str])
 
@@ -102,7 +115,7 @@ def decide(snapshot: LoopSnapshot, report: WindowReport, config: LoopConfig) -> 
     else:
         _judge_best(draft, report, config)
         _scored(draft, report, config, score)
-    _tune(draft, report, config)
+    _tune(draft, report)
     _limits(draft, report)
     state = draft.snapshot
     numbers |= {
@@ -205,7 +218,11 @@ def _remember_drop(snapshot: LoopSnapshot, drop: float, config: LoopConfig) -> L
 def _converge(draft: _Draft, config: LoopConfig) -> None:
     state = draft.snapshot
     enough = state.evaluations >= config.min_episodes_before_dormant
-    if state.state is LoopState.WATCHDOG or state.converged_streak < config.convergence_patience or not enough:
+    if (
+        state.state is LoopState.WATCHDOG
+        or state.converged_streak < config.convergence_patience
+        or not enough
+    ):
         return
     if state.state is LoopState.ACTIVE:
         return
@@ -271,10 +288,14 @@ def _calm(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
     )
 
 
-def _tune(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
-    """Pace the tuner: every ``interval`` windows, never on a failed or unscored window, never in a rollback's cool-down."""
+def _tune(draft: _Draft, report: WindowReport) -> None:
+    """Pace the tuner: every ``interval`` windows, never without a score, never in a rollback's cool-down."""
     state = draft.snapshot
-    if draft.verdict not in {Verdict.IMPROVED, Verdict.STEADY} or state.cooldown > 0 or Action.PROBE in draft.actions:
+    if (
+        draft.verdict not in {Verdict.IMPROVED, Verdict.STEADY}
+        or state.cooldown > 0
+        or Action.PROBE in draft.actions
+    ):
         return
     if state.state in {LoopState.DORMANT, LoopState.WATCHDOG}:
         return
@@ -353,7 +374,7 @@ def widen_interval(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
 
 
 def count_non_improvement(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
-    """A non-improvement recorded by hand: by counters alone, COOLING at ``plateau_threshold``, DORMANT at ``dormant_threshold``."""
+    """A non-improvement recorded by hand: counters alone lead to COOLING at ``plateau_threshold`` and on to DORMANT."""
     draft = _Draft(widen_interval(snapshot, config))
     count = draft.snapshot.consecutive_non_improvements
     if count >= config.dormant_threshold and snapshot.evaluations >= config.min_episodes_before_dormant:
@@ -388,7 +409,7 @@ def decide_probe(snapshot: LoopSnapshot, report: ProbeReport, config: LoopConfig
 
 
 def restart(snapshot: LoopSnapshot, config: LoopConfig) -> Decision:
-    """Go on after DORMANT because somebody asked for it: counters and history are cleared, best and observed range stay."""
+    """Go on after DORMANT on request: counters and history are cleared, best and observed range stay."""
     draft = _Draft(replace(_calm(snapshot, config), scores=(), cooldown=0))
     draft.events.append("restart")
     draft.move("restart")

@@ -39,4 +39,4 @@ _EXPORTS = {
     "unbias_lag1": ".autocorrelation",
 }
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

@@ -35,7 +35,9 @@ def gain_bounds(
     return fits.slope * horizon + half_width, half_width
 
 
-def resolving_window(noise_sd: float, r1: float, horizon: float, delta: float, confidence: float = 0.95) -> int:
+def resolving_window(
+    noise_sd: float, r1: float, horizon: float, delta: float, confidence: float = 0.95
+) -> int:
     """The shortest window whose half-width of the gain bound is at most ``delta``, for noise of this kind.
 
     Solves t * horizon * noise_sd * sqrt(12 (1 + r1) / (1 - r1)) / n^1.5 = delta for n (var(t) = n^2/12), with the
@@ -54,7 +56,9 @@ def resolving_window(noise_sd: float, r1: float, horizon: float, delta: float, c
     n = 3.0
     for _ in range(50):
         dof = max(n * (1.0 - r1) / (1.0 + r1) - 2.0, 1.0)
-        following = (float(t_quantile(confidence, dof)) * horizon * noise_sd * inflation / delta) ** (2.0 / 3.0)
+        following = (float(t_quantile(confidence, dof)) * horizon * noise_sd * inflation / delta) ** (
+            2.0 / 3.0
+        )
         following = max(3.0, following)
         if abs(following - n) < 0.5:
             n = following

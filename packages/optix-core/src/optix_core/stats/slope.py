@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,38 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-13
 """Share of a suffix's total power below which its residual power is only rounding of the sums it is computed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Design:
+    """What depends on the suffix lengths only."""
+
+    at: NDArray[np.int64]
+    n: NDArray[np.float64]
+    steps: NDArray[np.float64]  # [longest] 0, 1, 2, ...
+    centre: NDArray[np.float64]
+    sum_tt: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+    lag_ab: NDArray[np.float64]
+    lag_bb: NDArray[np.float64]
+
+
+@lru_cache(maxsize=2048)
+def _design(lengths: tuple[int, ...]) -> _Design:
+    at = np.array(lengths, dtype=np.int64) - 1
+    n = np.array(lengths, dtype=np.float64)
+    m: NDArray[np.float64] = n - 1.0
+    sum_i, sum_ii = m * (m - 1.0) / 2.0, (m - 1.0) * m * (2.0 * m - 1.0) / 6.0
+    return _Design(
+        at=at,
+        n=n,
+        steps=np.arange(lengths[-1], dtype=np.float64),
+        centre=np.asarray(m / 2.0, dtype=np.float64),
+        sum_tt=n * (n * n - 1.0) / 12.0,
+        pairs=m,
+        lag_ab=2.0 * sum_i + m,
+        lag_bb=sum_ii + sum_i,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +76,7 @@ class SuffixFits:
     slope_se: NDArray[np.float64]
 
 
-def fit_suffixes(scores: Sequence[float] | NDArray[np.float64], lengths: NDArray[np.int64]) -> SuffixFits:
+def fit_suffixes(scores: Sequence[float], lengths: tuple[int, ...]) -> SuffixFits:
     """Fit a line to each of the last ``lengths[g]`` values of ``scores``.
 
     Only differences to the last value enter, so adding a constant that is exact in floating point changes nothing, and
@@ -54,50 +87,44 @@ def fit_suffixes(scores: Sequence[float] | NDArray[np.float64], lengths: NDArray
 
     Args:
         scores: ``[n]`` finite, oldest first.
-        lengths: ``[G]`` ascending, each within [3, n].
+        lengths: Ascending, each within [3, n].
     """
-    y = np.asarray(scores, dtype=np.float64)[::-1]
-    y = y[: lengths[-1]] - y[0]  # newest first
-    j = np.arange(y.size, dtype=np.float64)
-    at = lengths - 1
-    n = lengths.astype(np.float64)
-    newest_to_oldest = np.empty((4, y.size))
-    newest_to_oldest[0] = y
-    np.multiply(j, y, out=newest_to_oldest[1])
-    np.multiply(y, y, out=newest_to_oldest[2])
-    newest_to_oldest[3, 0] = 0.0  # so that the sum up to index i holds the products of i neighbours
-    np.multiply(y[:-1], y[1:], out=newest_to_oldest[3, 1:])
-    sum_y, sum_jy, sum_yy, sum_lag = newest_to_oldest.cumsum(axis=1)[:, at]
+    design = _design(lengths)
+    at, n, centre, sum_tt = design.at, design.n, design.centre, design.sum_tt
+    terms = np.empty((4, lengths[-1]))
+    y = terms[0]
+    y[:] = scores[: -lengths[-1] - 1 : -1]  # newest first
+    y -= y[0]
+    np.multiply(design.steps, y, out=terms[1])
+    np.multiply(y, y, out=terms[2])
+    terms[3, 0] = 0.0  # so that the sum up to index i holds the products of i neighbours
+    np.multiply(y[:-1], y[1:], out=terms[3, 1:])
+    sum_y, sum_jy, sum_yy, sum_lag = terms.cumsum(axis=1)[:, at]
 
     mean = sum_y / n
-    centre = (n - 1.0) / 2.0
-    sum_tt = n * (n * n - 1.0) / 12.0
     b = (sum_jy - centre * sum_y) / sum_tt  # per step into the past
-    power = sum_yy - n * mean * mean
-    sse = power - b * b * sum_tt
-    sse = np.where(sse > _ROUNDING * sum_yy, sse, 0.0)
+    sse = sum_yy - n * mean * mean - b * b * sum_tt
+    sse[sse <= _ROUNDING * sum_yy] = 0.0
 
-    # sum of e_i e_(i+1) over neighbours, e_i = y_i - a - b i, written in the sums above
+    # sum of e_i e_(i+1) over neighbours with e_i = y_i - a - b i, multiplied out; y_0 = 0, so that sums over
+    # y_(i+1) are
+    # those over y, and sums over y_i lack the last value
     a = mean - b * centre
     last = y[at]
-    m = n - 1.0
-    first_y, first_jy = sum_y - last, sum_jy - at * last  # i = 0 .. n-2
-    next_y = sum_y - y[0]  # y_(i+1)
-    next_iy = sum_jy - next_y  # i * y_(i+1), y[0] has weight 0 in sum_jy
-    sum_i, sum_ii = m * (m - 1.0) / 2.0, (m - 1.0) * m * (2.0 * m - 1.0) / 6.0
+    first_y = sum_y - last
     lag = (
         sum_lag
-        - a * (first_y + next_y)
-        - b * (first_jy + first_y + next_iy)
-        + a * a * m
-        + a * b * (2.0 * sum_i + m)
-        + b * b * (sum_ii + sum_i)
+        - a * (first_y + sum_y)
+        - b * (sum_jy - at * last + first_y + sum_jy - sum_y)
+        + a * (a * design.pairs + b * design.lag_ab)
+        + b * b * design.lag_bb
     )
-    r1 = unbias_lag1(np.divide(lag, sse, out=np.zeros_like(sse), where=sse > 0.0), n)
-    r1[sse == 0.0] = 0.0
+    vanishing = sse == 0.0
+    r1 = unbias_lag1(lag / np.where(vanishing, 1.0, sse), n)
+    r1[vanishing] = 0.0
     n_eff = effective_sample_size(n, r1)
     dof = np.maximum(n_eff - 2.0, 1.0)
-    variance = sse / n * (n_eff / dof)
+    variance = sse * n_eff / (n * dof)
     return SuffixFits(
         n=n,
         mean=mean,

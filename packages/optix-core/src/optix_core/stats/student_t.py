@@ -1,7 +1,9 @@
 """Student's t distribution with real-valued degrees of freedom.
 
-scipy holds the one implementation; it is imported at the first call, because importing it costs a few tenths of a second
-that commands without statistics shouldn't pay. Effective sample sizes make the degrees of freedom fractional, which its functions accept.
+scipy holds the one implementation; it is imported at the first call, because importing it costs a few tenths of a
+second
+that commands without statistics shouldn't pay. Effective sample sizes make the degrees of freedom fractional, which
+its functions accept.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ _INVERSE_DOF = np.linspace(0.0, 1.0, 1025)
 
 @lru_cache(maxsize=1)
 def _special() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    from scipy.special import ndtr, stdtr, stdtrit  # pyright: ignore[reportMissingTypeStubs,reportUnknownVariableType]
+    from scipy.special import ndtr, stdtr, stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-    return stdtr, stdtrit, ndtr  # pyright: ignore[reportUnknownVariableType]
+    return stdtr, stdtrit, ndtr
 
 
 @lru_cache(maxsize=64)
@@ -33,12 +35,15 @@ def _quantile_knots(probability: float) -> NDArray[np.float64]:
 
 
 def t_quantile(probability: float, dof: ArrayLike) -> NDArray[np.float64]:
-    """The value below which ``probability`` of Student's t with ``dof`` >= 1 degrees of freedom lies, elementwise in ``dof``.
+    """The value below which ``probability`` of Student's t with ``dof`` >= 1 lies, elementwise in ``dof``.
 
-    Interpolated in 1/dof between exact values, relative error below 1e-4 for probabilities up to 0.999: the loop asks for a
+    Interpolated in 1/dof between exact values, relative error below 1e-4 for probabilities up to 0.999: the loop
+    asks for a
     dozen of them at every evaluation, and the exact inverse costs ten times as much.
     """
-    return np.interp(np.reciprocal(np.asarray(dof, dtype=np.float64)), _INVERSE_DOF, _quantile_knots(probability))
+    return np.interp(
+        np.reciprocal(np.asarray(dof, dtype=np.float64)), _INVERSE_DOF, _quantile_knots(probability)
+    )
 
 
 def exact_t_quantile(probability: float, dof: float) -> float:
