@@ -230,19 +230,27 @@ def call(command: list[str], changes: dict[str, str | None] | None = None, *, go
         env.pop(name, None)
         if value is not None:
             env[name] = value
-    interrupted = False
-    with subprocess.Popen(command, cwd=ROOT, env=env) as child:
-        before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-        try:
-            while True:
-                try:
-                    code = child.wait()
-                    break
-                except KeyboardInterrupt:
-                    interrupted = True
-        finally:
-            signal.signal(signal.SIGTERM, before)
-    if interrupted and goes_on:
+    asked: list[int] = []
+    children: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, _: object) -> None:
+        asked.append(number)
+        if number == signal.SIGTERM:
+            for one in children:
+                one.terminate()
+
+    # before the child starts: an interrupt that strikes while it starts must not lose it
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with subprocess.Popen(command, cwd=ROOT, env=env) as child:
+            children.append(child)
+            if signal.SIGTERM in asked:
+                child.terminate()
+            code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signal.SIGINT in asked and goes_on:
         raise KeyboardInterrupt
     return code if code >= 0 else 128 - code  # as a shell reports a signal
 

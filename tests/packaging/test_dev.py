@@ -387,6 +387,7 @@ def test_an_interrupt_waits_for_the_child_and_a_signal_is_reported_as_a_shell_do
     timer.start()
     assert dev.call([sys.executable, "-c", saves], goes_on=False) == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_lint_runs_every_step_and_names_those_that_fail(
