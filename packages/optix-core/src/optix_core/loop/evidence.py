@@ -42,7 +42,7 @@ LONG_RUN = 4.0
 STEP_FACTOR = 1.25
 """A jump must measure this much more than ``degradation_sigmas``, because one wild value carries on for a while."""
 
-EACH_SIGMAS = 1.5
+EACH_SIGMAS = 1.25
 """How far, in standard deviations of the noise, every single score of a drop must lie below the level."""
 
 NOISE_WINDOWS = 2
@@ -116,15 +116,17 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     long_enough = (fits.n >= config.dormant_threshold) & (half_width <= RESOLUTION * matters)
     chosen = int(np.argmax(long_enough)) if bool(long_enough.any()) else len(lengths) - 1
     threshold = float(matters[chosen])
-    long_run = _long_run(fits, chosen, float(upper[chosen]) / horizon, threshold, config)
-    resolves = constant or (bool(long_enough[chosen]) and long_run.resolved)
-    equivalent = constant or (
-        resolves
-        and snapshot.constant_run < lengths[chosen]
-        and bool(upper[chosen] < threshold)
-        and not long_run.rising
-        and not _newer_part_rises(lengths, fits, chosen, horizon, threshold)
-    )
+    resolves = equivalent = constant
+    if long_enough[chosen] and not constant:
+        long_run = _long_run(fits, chosen, float(upper[chosen]) / horizon, threshold, config)
+        resolves = long_run.resolved
+        equivalent = (
+            resolves
+            and not long_run.rising
+            and snapshot.constant_run < lengths[chosen]
+            and bool(upper[chosen] < threshold)
+            and not _newer_part_rises(lengths, fits, chosen, horizon, threshold)
+        )
     numbers |= {
         "range": float(observed[chosen]),
         "delta_abs": threshold,
@@ -162,7 +164,7 @@ def _newer_part_rises(
 
 
 @dataclass(frozen=True, slots=True)
-class _LongRun:
+class LongRun:
     """What the whole history says: ``rising``, this may be a slow ramp; ``resolved``, it is long enough to say otherwise."""
 
     rising: bool
@@ -171,7 +173,7 @@ class _LongRun:
 
 def _long_run(
     fits: SuffixFits, chosen: int, slope_upper: float, matters: float, config: LoopConfig
-) -> _LongRun:
+) -> LongRun:
     """Whether this may be a slow ramp in noise, seen from too near.
 
     If the chosen window is most of the history, no earlier rise stands out against which the present could be
@@ -183,7 +185,7 @@ def _long_run(
     n, slope, error = float(fits.n[-1]), float(fits.slope[-1]), float(fits.slope_se[-1])
     if 2.0 * float(fits.n[chosen]) <= n:
         rises = slope > float(t_quantile(LENIENT, fits.dof[-1])) * error
-        return _LongRun(rising=rises and slope_upper > 0.5 * slope, resolved=True)
+        return LongRun(rising=rises and slope_upper > 0.5 * slope, resolved=True)
     # the question is asked anew at every evaluation of what may be a long slow start, so the risk is a fifth of the
     # usual,
     # and the autocorrelation is taken one standard error (Bartlett 1946) higher than estimated
@@ -192,7 +194,7 @@ def _long_run(
     error *= math.sqrt((1.0 + more) * (1.0 - r1) / ((1.0 - more) * (1.0 + r1)))
     confidence = 1.0 - (1.0 - config.confidence) / 5.0
     half_width = float(t_quantile(confidence, fits.dof[-1])) * error * n / LONG_RUN
-    return _LongRun(rising=slope * n / LONG_RUN + half_width > matters, resolved=half_width <= matters)
+    return LongRun(rising=slope * n / LONG_RUN + half_width > matters, resolved=half_width <= matters)
 
 
 def _constant_enough(snapshot: LoopSnapshot, config: LoopConfig) -> bool:

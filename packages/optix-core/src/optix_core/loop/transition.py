@@ -194,7 +194,11 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
         return
     draft.verdict = Verdict.STEADY
     draft.snapshot = replace(
-        widen_interval(before, config), converged_streak=streak, cooldown=max(0, before.cooldown - 1)
+        before,
+        consecutive_non_improvements=before.consecutive_non_improvements + 1,
+        interval=_wider(before.interval, config),
+        converged_streak=streak,
+        cooldown=max(0, before.cooldown - 1),
     )
     if draft.snapshot.consecutive_non_improvements >= config.plateau_threshold:
         draft.move("plateau")
@@ -363,20 +367,15 @@ def push_score(snapshot: LoopSnapshot, score: float, config: LoopConfig) -> Loop
     )
 
 
-def widen_interval(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
-    """One more evaluation without improvement: tuner calls become rarer."""
-    wider = math.ceil(snapshot.interval * config.backoff_factor)
-    return replace(
-        snapshot,
-        consecutive_non_improvements=snapshot.consecutive_non_improvements + 1,
-        interval=min(wider, config.max_interval_episodes),
-    )
+def _wider(interval: int, config: LoopConfig) -> int:
+    return min(math.ceil(interval * config.backoff_factor), config.max_interval_episodes)
 
 
 def count_non_improvement(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
     """A non-improvement recorded by hand: counters alone lead to COOLING at ``plateau_threshold`` and on to DORMANT."""
-    draft = _Draft(widen_interval(snapshot, config))
-    count = draft.snapshot.consecutive_non_improvements
+    count = snapshot.consecutive_non_improvements + 1
+    interval = _wider(snapshot.interval, config)
+    draft = _Draft(replace(snapshot, consecutive_non_improvements=count, interval=interval))
     if count >= config.dormant_threshold and snapshot.evaluations >= config.min_episodes_before_dormant:
         draft.move("converged")
     elif count >= config.plateau_threshold:
