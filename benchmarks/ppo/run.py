@@ -6,9 +6,11 @@
     python3 dev.py bench ppo -- --rounds 5
 
 Every round runs one process of each side, one after the other, on one thread. What counts is CPU time of the process
-(``time.process_time``), because it hardly depends on what else runs; reported are the median over rounds, its range
-and the ratio of the medians. Both sides: CartPole-v1, 2048 steps per update in all, 10 epochs, minibatch 64, separate
-64x64 tanh networks, learning rate 3e-4, gamma 0.99, lambda 0.95, clip 0.2, entropy coefficient 0, gradient norm 0.5.
+(``time.process_time``), because it hardly depends on what else runs. Within a process, acting and the update are the
+best of several repetitions; reported are the median over rounds, its range and the ratio of the medians.
+
+Both sides: CartPole-v1, 2048 steps per update in all, 10 epochs, minibatch 64, separate 64x64 tanh networks, learning
+rate 3e-4, gamma 0.99, lambda 0.95, clip 0.2, entropy coefficient 0, gradient norm 0.5.
 
 a  end to end: environment steps per CPU second, 1 and 8 environments (collecting and learning; no validation)
 b  acting: one complete decision for one observation, as each side's rollout makes it

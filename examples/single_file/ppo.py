@@ -149,7 +149,7 @@ def train(
                 surrogate = torch.minimum(ratio * A, ratio.clamp(1 - clip_ratio, 1 + clip_ratio) * A)
                 error = (critic(obs[index]).squeeze(-1) - targets[index]).square()
                 entropy = torch.special.entr(log_probs.exp()).sum(-1)
-                loss = -surrogate.mean() + vf_coef * error.mean() - entropy_coef * entropy.mean()
+                loss = (-surrogate + vf_coef * error - entropy_coef * entropy).mean()
                 vector.grad.zero_()
                 loss.backward()
                 norm = math.sqrt(float(vector.grad.dot(vector.grad)))

@@ -13,11 +13,11 @@ from torch import nn
 from optix_core.acting import MLPSpec, NumpyPolicy, PolicySpec
 from optix_core.errors import ConfigError
 from optix_torch import losses, storage
-from optix_torch.autograd import AutogradEngine, Network
+from optix_torch.autograd import AutogradEngine
 from optix_torch.closed_form import ClosedFormEngine
 from optix_torch.device import resolve_device
 from optix_torch.engine import Engine, PPOBatch, UpdateReport
-from optix_torch.networks import GaussianActor, standard_mlp
+from optix_torch.networks import GaussianActor, as_function, standard_mlp
 from optix_torch.policy import TorchPolicy
 from optix_torch.trainable import Trainable
 
@@ -82,8 +82,8 @@ class ActorCritic:
         if engine == "autograd" or obstacle:
             self.engine_name = "autograd"
             self.engine = AutogradEngine(
-                _flattening(actor) if actor_shape else actor,
-                _flattening(critic) if critic_shape else critic,
+                as_function(actor_shape[0], actor_shape[1]) if actor_shape else actor,
+                as_function(critic_shape[0], critic_shape[1]) if critic_shape else critic,
                 losses.categorical if head == "categorical" else losses.gaussian,
                 self.flat,
                 optimizer,
@@ -170,8 +170,3 @@ def _obstacle(
         if joined
         else f"the optimizer ({type(optimizer).__name__}) is no new, plain Adam over exactly these parameters"
     )
-
-
-def _flattening(module: nn.Module) -> Network:
-    """A perceptron reads observations of any shape as one row of features, here as in numpy."""
-    return lambda observations: module(observations.flatten(1))

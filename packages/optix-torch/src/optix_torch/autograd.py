@@ -67,34 +67,37 @@ class AutogradEngine:
         columns = self._flat.tensor(
             np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values])
         )
-        weights = columns.new_tensor([1.0, hp["vf_coef"], -hp["entropy_coef"]])
         step = self._optimizer.step
         if self._joined:
             assert isinstance(self._optimizer, torch.optim.Adam)
             step = FusedAdam(self._optimizer, flat).step
         for _ in range(hp["n_epochs"]):
-            order, minibatches = epoch_order(len(batch), hp["minibatch_size"], rng)
+            order, sizes = epoch_order(len(batch), hp["minibatch_size"], rng)
             index = torch.from_numpy(order).to(flat.grad.device)
-            epoch_obs, epoch_actions, epoch_columns = obs[index], actions[index], columns[:, index]
             log_ratios: list[Tensor] = []
-            for part in minibatches:
-                old_log_probs, advantages, targets, old_values = epoch_columns[:, part]
-                log_probs, entropies = self._distribution(self._actor(epoch_obs[part]), epoch_actions[part])
-                values = self._values(epoch_obs[part])
+            for seen, taken, column in zip(
+                obs[index].split(sizes),
+                actions[index].split(sizes),
+                columns[:, index].split(sizes, dim=1),
+                strict=True,
+            ):
+                old_log_probs, advantages, targets, old_values = column
+                log_probs, entropies = self._distribution(self._actor(seen), taken)
+                values = self._values(seen)
                 policy = ppo_clip_loss(log_probs, old_log_probs, advantages, hp["clip_ratio"])
                 if value_clip:
                     value = clipped_value_loss(values, targets, old_values, value_clip)
                 else:
                     value = value_loss(values, targets)
-                losses = torch.stack([policy, value, entropies]).mean(dim=1)
+                loss = policy.add(value, alpha=hp["vf_coef"]).sub(entropies, alpha=hp["entropy_coef"]).mean()
                 flat.grad.zero_()
-                losses.dot(weights).backward()
+                loss.backward()
                 grad_norm = math.sqrt(float(flat.grad.dot(flat.grad)))  # the only value read per step
                 if guard.allows(grad_norm):
                     flat.grad.mul_(min(1.0, hp["max_grad_norm"] / (grad_norm + 1e-6)))
                     step()
                     report.grad_norm.append(grad_norm)
-                    kept.losses.append(losses.detach())
+                    kept.add(policy, value, entropies)
                     log_ratios.append(log_probs.detach() - old_log_probs)
                 elif report.diverged:
                     break
@@ -120,7 +123,10 @@ class _Kept:
     """Diagnostics that stay on the device until the update is over."""
 
     def __init__(self) -> None:
-        self.losses: list[Tensor] = []  # policy, value, entropy of each step
+        self._samples: list[Tensor] = []  # policy losses, value losses, entropies of each step
+
+    def add(self, *per_sample: Tensor) -> None:
+        self._samples += [samples.detach() for samples in per_sample]
 
     def end_epoch(self, report: UpdateReport, log_ratios: list[Tensor], clip_ratio: float) -> None:
         if log_ratios:
@@ -129,5 +135,6 @@ class _Kept:
             report.clip_fraction.append(float(((together.exp() - 1.0).abs() > clip_ratio).float().mean()))
 
     def read(self, report: UpdateReport) -> None:
-        if self.losses:
-            report.policy_loss, report.value_loss, report.entropy = torch.stack(self.losses).T.tolist()
+        if self._samples:
+            means = torch.stack([samples.mean() for samples in self._samples]).tolist()
+            report.policy_loss, report.value_loss, report.entropy = means[::3], means[1::3], means[2::3]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -69,14 +70,15 @@ class ClosedFormEngine:
         columns = np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values])
         columns = columns.astype(self._parameters.dtype, copy=False)
         for _ in range(hp["n_epochs"]):
-            order, minibatches = epoch_order(len(batch), hp["minibatch_size"], rng)
+            order, sizes = epoch_order(len(batch), hp["minibatch_size"], rng)
             epoch_obs, epoch_actions, epoch_columns = (
                 observations[order],
                 batch.actions[order],
                 columns[:, order],
             )
             log_ratios: list[Array] = []
-            for part in minibatches:
+            for stop, size in zip(accumulate(sizes), sizes, strict=True):
+                part = slice(stop - size, stop)
                 old_log_probs, advantages, targets, old_values = epoch_columns[:, part]
                 policy, entropy, log_ratio = self._surrogate(
                     epoch_obs[part], epoch_actions[part], old_log_probs, advantages, hp

@@ -127,8 +127,7 @@ class StepGuard:
         return False
 
 
-def epoch_order(n: int, size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], list[slice]]:
-    """The order of one epoch ``[n]`` and the minibatches in it, so that arrays are reordered once and then sliced."""
+def epoch_order(n: int, size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], list[int]]:
+    """The order of one epoch ``[n]`` and the sizes of its minibatches: arrays are reordered once and then split."""
     pieces = list(minibatch_indices(n, size, rng))
-    stops = np.cumsum([len(piece) for piece in pieces]).tolist()
-    return np.concatenate(pieces), [slice(a, b) for a, b in zip([0, *stops[:-1]], stops, strict=True)]
+    return np.concatenate(pieces), [len(piece) for piece in pieces]

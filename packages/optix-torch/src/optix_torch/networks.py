@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
 
-from optix_core.acting import MLPSpec
+from optix_core.acting import MLPSpec, PolicySpec
 from optix_core.errors import ConfigError
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -18,6 +18,14 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "elu": nn.ELU,
     "sigmoid": nn.Sigmoid,
+}
+
+_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "elu": nn.functional.elu,
+    "sigmoid": torch.sigmoid,
+    "linear": None,
 }
 
 
@@ -93,6 +101,32 @@ def standard_mlp(module: nn.Module) -> tuple[MLPSpec, list[nn.Parameter]] | None
     if not sizes:
         return None
     return MLPSpec(tuple(sizes), tuple(activations)), parameters
+
+
+def as_function(
+    spec: MLPSpec | PolicySpec, parameters: Sequence[nn.Parameter]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What the module that :func:`standard_mlp` recognised computes, without the cost of calling a module per layer.
+
+    Observations of any shape are read as one row of features, as numpy's mirror does. Log standard
+    deviations that are parameters follow the means, as in :class:`GaussianActor`.
+    """
+    network = spec if isinstance(spec, MLPSpec) else spec.network
+    log_std = parameters[-1] if isinstance(spec, PolicySpec) and spec.has_log_std else None
+    layers = [
+        (parameters[2 * i], parameters[2 * i + 1], _FUNCTIONS[name])
+        for i, name in enumerate(network.activations)
+    ]
+
+    def forward(observations: torch.Tensor) -> torch.Tensor:
+        x = observations if observations.ndim == 2 else observations.flatten(1)
+        for weight, bias, activation in layers:
+            x = nn.functional.linear(x, weight, bias)
+            if activation is not None:
+                x = activation(x)
+        return x if log_std is None else torch.cat([x, log_std.expand_as(x)], dim=-1)
+
+    return forward
 
 
 def _flattened(module: nn.Module) -> list[nn.Module]:
