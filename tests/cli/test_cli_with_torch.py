@@ -162,6 +162,6 @@ def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
     while kills < 50:
         folder = tmp_path / f"killed{round_}"
         folder.mkdir()
-        kills += killed_until_done(folder, 10, took, seed=round_)
+        kills += killed_until_done(folder, 3, took, seed=round_)  # later ones find it finished
         assert weights(folder / "r") == expected
         round_ += 1
