@@ -128,6 +128,8 @@ class RLOptimizer:
         run_config: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> None:
+        from optix_core.loop.branching import can_branch
+
         if param_space is not None:
             raise ConfigError(
                 "param_space asks for a search over trials, which this version does not have. Leave it out and let "
@@ -139,7 +141,7 @@ class RLOptimizer:
         self._pipeline = _one_of("pipeline", pipeline, "pipeline_factory", pipeline_factory)
         if val_pipeline is None and val_pipeline_factory is not None:
             val_pipeline = val_pipeline_factory()
-        self._tuner = _tuner(optimizer, self._agent, seed)
+        self._tuner = _tuner(optimizer, self._agent, seed, can_branch=can_branch(self._agent, val_pipeline))
         self._evaluator = evaluator
         self._val_pipeline = val_pipeline
         self._callbacks = list(callbacks or ())
@@ -310,7 +312,9 @@ def _one_of(name: str, value: T | None, factory_name: str, factory: Callable[[],
     return factory()
 
 
-def _tuner(choice: BaseOptimizer | str | None, agent: BaseAgent, seed: int | None) -> BaseOptimizer | None:
+def _tuner(
+    choice: BaseOptimizer | str | None, agent: BaseAgent, seed: int | None, *, can_branch: bool
+) -> BaseOptimizer | None:
     """The tuner to use; without a choice, SPSA over whatever the agent declares as tunable."""
     bounds = dict(type(agent).default_param_bounds)
     logs = list(type(agent).default_log_params)
@@ -330,7 +334,11 @@ def _tuner(choice: BaseOptimizer | str | None, agent: BaseAgent, seed: int | Non
         )
     from optix_core.plugins.registry import default_registry
 
-    tuner: BaseOptimizer = default_registry().create("tuner", name, param_bounds=bounds, log_params=logs)
+    # Without branches SPSA can still probe in the windows of ordinary training.
+    options = {"mode": "two_probe"} if name == "spsa" and not can_branch else {}
+    tuner: BaseOptimizer = default_registry().create(
+        "tuner", name, param_bounds=bounds, log_params=logs, **options
+    )
     if isinstance(tuner, BindableTuner):
         tuner.bind(seed=seed)
     return tuner

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from optix_core.base_agent import BaseAgent
+    from optix_core.base_pipeline import BasePipeline
     from optix_core.loop.training import TrainedWindow, WindowTrainer
     from optix_core.loop.validation import Validator
     from optix_core.state import State
@@ -63,7 +64,7 @@ class Interrupted(Exception):
     """A stop was requested, or the data ended, inside an experiment; the state before it has been restored."""
 
 
-def can_branch(agent: BaseAgent, validator: Validator | None) -> bool:
+def can_branch(agent: BaseAgent, validator: Validator | BasePipeline | None) -> bool:
     """Whether branches are possible: the agent can be put back completely and there is something to judge by."""
     return validator is not None and isinstance(agent, Stateful)
 

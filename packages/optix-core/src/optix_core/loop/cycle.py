@@ -125,7 +125,8 @@ class WindowCycle:
             self._fire(events_of(decision), pending["window"], metrics)
             if decision.stop is not None:
                 stop = decision.stop, decision.stop_sentence or ""
-        elif Action.TUNE in actions:
+        elif Action.TUNE in actions or (loop.tuning.is_probing and metrics is not None):
+            # A probe is in force for one evaluated window, whatever the pace of new ones.
             loop.tuning.tune()
         loop.callbacks.fire("on_episode_end", pending["window"], metrics)
         loop.storage.pending = None

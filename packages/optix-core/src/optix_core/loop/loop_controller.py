@@ -245,6 +245,7 @@ class LoopController:
         self.trainer.begin()
         if self.validator is not None:
             self.validator.setup(self.agent)
+        self.tuning.announce_limits()
         if resume and self.storage.resume():
             self.log("resumed")
         elif self.progress.windows == 0:
@@ -260,7 +261,7 @@ class LoopController:
         self.callbacks.fire("on_loop_start")
 
     def _measure_baseline(self) -> None:
-        """Score the untrained policy once: a fast learner may have climbed most of its range at the first evaluation."""
+        """Score the untrained policy: a fast learner may have climbed most of its range before it is evaluated."""
         if self.validator is None:
             return
         metrics = self.validator.measure(self.validator.next_index())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ from optix_core.types import HyperparamSet
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from optix_core.base_optimizer import BaseOptimizer
+    from optix_core.base_optimizer import BaseOptimizer, Trial
     from optix_core.loop.loop_controller import LoopController
     from optix_core.loop.records import Decision
     from optix_core.state import State
@@ -35,6 +36,8 @@ class KickingTuner(Protocol):
         ...
 
 
+logger = logging.getLogger("optix.loop")
+
 _NOTHING_FOUND = ProbeReport(gain=math.nan, gain_lower=math.nan, n=0)
 
 
@@ -53,6 +56,18 @@ class TuningDriver:
     def is_probing(self) -> bool:
         """Whether the values in force are an experiment of the tuner."""
         return self._tuner is not None and self._tuner.is_probing
+
+    def announce_limits(self) -> None:
+        """Say once, at the start, if the tuner works with branches and there can be none."""
+        tuner = self._tuner
+        branched = isinstance(tuner, BranchingTuner) and getattr(tuner, "mode", "branched") == "branched"
+        if branched and not can_branch(self._loop.agent, self._loop.validator):
+            text = (
+                f"{type(tuner).__name__} compares branches, which needs a validation pipeline and an agent with "
+                "state_dict; without them it changes nothing"
+            )
+            self._loop.log("tuning_off", reason=text)
+            logger.warning("%s", text)
 
     def on_plateau(self) -> None:
         """Tell the tuner that scores stopped improving."""
@@ -76,18 +91,17 @@ class TuningDriver:
         loop, tuner = self._loop, self._tuner
         before = loop.agent.get_hyperparams()
         if isinstance(tuner, BranchingTuner) and can_branch(loop.agent, loop.validator):
-            self._trial(tuner, before)
-        else:
-            suggested = tuner.suggest(before.copy(), list(loop.history))
-            if suggested.params != before.params:
-                loop.agent.set_hyperparams(suggested)
-                self._announce(before.params, wanted=suggested.params)
+            trial = tuner.propose(before.copy(), list(loop.history))
+            if trial is not None:
+                self._trial(tuner, trial, before)
+                return
+        suggested = tuner.suggest(before.copy(), list(loop.history))
+        if suggested.params != before.params:
+            loop.agent.set_hyperparams(suggested)
+            self._announce(before.params, wanted=suggested.params)
 
-    def _trial(self, tuner: BranchingTuner, before: HyperparamSet) -> None:
+    def _trial(self, tuner: BranchingTuner, trial: Trial, before: HyperparamSet) -> None:
         loop = self._loop
-        trial = tuner.propose(before.copy(), list(loop.history))
-        if trial is None:
-            return
         if not loop.trainer.affords(len(trial.arms) * trial.windows):
             loop.log("trial_skipped", reason="the budget does not cover every arm", label=trial.label)
             return

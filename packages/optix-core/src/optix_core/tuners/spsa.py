@@ -67,7 +67,7 @@ class SPSAOptimizer(BaseOptimizer):
         mode: Mode = "branched",
         seed: int | None = None,
         windows_per_arm: int = 2,
-        every: int = 4,
+        every: int = 8,
         confidence: float = 0.95,
     ) -> None:
         _require("perturbation_scale", perturbation_scale, 0 < perturbation_scale <= 0.5, "in (0, 0.5]")
