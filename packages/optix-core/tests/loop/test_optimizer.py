@@ -391,3 +391,14 @@ def test_a_tuner_that_cannot_work_says_so(tmp_path):
     optimizer = quick(checkpoint_dir=tmp_path, max_episodes=3, validation_episodes=0, optimizer=tuner)
     optimizer.run()
     assert _kinds(optimizer).count("tuning_off") == 1
+
+
+def test_a_state_of_another_version_is_refused_with_what_to_do(tmp_path, monkeypatch):
+    quick(run_dir=tmp_path / "r", max_episodes=3).run()
+
+    def other_version(self, state):
+        raise ValueError("this is no state of a BackoffScheduler")
+
+    monkeypatch.setattr(BackoffScheduler, "load_state_dict", other_version)
+    with pytest.raises(ResumeError, match=r"version that wrote it"):
+        quick(run_dir=tmp_path / "r", resume=True, max_episodes=5).run()

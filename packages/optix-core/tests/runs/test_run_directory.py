@@ -217,3 +217,11 @@ def test_run_json_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             with pytest.raises(Killed):
                 RunDirectory.create(tmp_path, f"r{i}")
         assert not (tmp_path / f"r{i}" / "run.json").exists()
+
+
+def test_an_empty_directory_is_taken_over(tmp_path):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / ".tmp-1234").write_text("half")
+    assert RunDirectory.create(tmp_path, "made", seed=1).info.seed == 1
+    with pytest.raises(CheckpointError, match="exists already"):
+        RunDirectory.create(tmp_path, "made")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from optix_core.errors import ResumeError
 from optix_core.state import Stateful
 from optix_core.types import EvalMetrics, HyperparamSet
 
@@ -69,7 +70,13 @@ class RunStorage:
         latest.require_known({"agent", *self.training_state()})
         loop.registry.restore(loop.agent, latest)
         loop.registry.continue_from(latest)
-        self.load_training_state(latest.components)
+        try:
+            self.load_training_state(latest.components)
+        except (KeyError, ValueError) as error:
+            raise ResumeError(
+                f"{latest.info.path} holds a state that this version cannot take up ({error!r}). Continue it with the "
+                "version that wrote it, which its run.json names, or start a new run."
+            ) from error
         return True
 
     def load_training_state(self, training: Mapping[str, Any]) -> None:

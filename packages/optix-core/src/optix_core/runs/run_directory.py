@@ -114,7 +114,7 @@ class RunDirectory:
                         code="E-RUN-NAME",
                     )
                 path = parent / name
-                system.mkdir(path)
+                _claim(system, path)
             else:
                 chosen = (env or settings.get("env"), algorithm or settings.get("algorithm"))
                 path = _fresh_directory(system, parent, _name_from(*chosen, seed))
@@ -203,6 +203,19 @@ def _name_from(env: Any, algorithm: Any, seed: int | None) -> str:
     ]
     words = [re.sub(r"[^A-Za-z0-9._+=]+", "-", part).strip("-.")[:60] for part in parts]
     return "-".join(word for word in words if word)
+
+
+def _claim(fs: FileSystem, path: Path) -> None:
+    """Make ``path``, or take it over if it holds nothing yet: somebody made it, or died before writing its run.json.
+
+    Raises:
+        FileExistsError: Something is in it, or it is a file.
+    """
+    try:
+        fs.mkdir(path)
+    except FileExistsError:
+        if not path.is_dir() or any(not entry.name.startswith(TEMPORARY) for entry in fs.entries(path)):
+            raise
 
 
 def _fresh_directory(fs: FileSystem, parent: Path, base: str) -> Path:
