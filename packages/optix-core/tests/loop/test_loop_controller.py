@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -454,7 +455,7 @@ def test_a_probe_that_gains_reactivates_the_run_with_the_better_branch(tmp_path)
     """The score is stuck until a probe explores; then it climbs to a higher plateau."""
 
     class Stuck(ScriptedAgent):
-        default_exploration_params = {"noise": 1}
+        default_exploration_params: ClassVar = {"noise": 1}
 
         def level(self):
             return 100.0 if self._params["noise"] > 1 else 10.0

@@ -18,6 +18,7 @@ from optix_core.errors import (
     IncompatibleCheckpoint,
     OptixError,
 )
+from optix_core.loop.backoff_scheduler import BackoffScheduler
 from optix_core.loop.stop_reason import StopReason
 from optix_core.loop_callback import LoopCallback
 from optix_core.pipelines.batch import BatchPipeline
