@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001 (all families have one signature)
 """Synthetic learning curves: twelve families of mean curves, and the noise around them.
 
 A curve has range 1 (its asymptote lies 1 above its start, except where the family says otherwise), so that a noise
@@ -18,7 +19,14 @@ LENGTH = 600
 
 @dataclass(frozen=True)
 class Curve:
-    """Attributes: mean [LENGTH]; asymptote; collapse: index of the first collapsed evaluation, if there is one; calm: the mean without it."""
+    """A mean curve.
+
+    Attributes:
+        mean: ``[length]`` true score over training time.
+        asymptote: What counts as all there is to reach.
+        collapse: Index of the first collapsed evaluation, if there is one.
+        calm: The mean without the collapse.
+    """
 
     mean: np.ndarray
     asymptote: float
@@ -133,7 +141,7 @@ def make_curve(family: str, rng: np.random.Generator, length: int = LENGTH) -> C
 
 
 def ar1_noise(rng: np.random.Generator, n: int, sd: float, phi: float, tails: str) -> np.ndarray:
-    """Stationary AR(1) noise of standard deviation ``sd``; innovations normal, or Student-t with 3 degrees of freedom."""
+    """Stationary AR(1) noise of standard deviation ``sd``; innovations normal, or Student-t with 3 degrees."""
     innovations = (
         rng.standard_normal(n + 100) if tails == "normal" else rng.standard_t(3, n + 100) / np.sqrt(3.0)
     )

@@ -30,7 +30,7 @@ EPISODES_PER_EVALUATION = 10
 
 @dataclass(frozen=True)
 class Job:
-    """What to simulate; ``mode`` is stop (until the loop stops), watch (never stops) or collapse (until shortly after it)."""
+    """What to simulate; ``mode`` is stop (until the loop stops), watch (never stops) or collapse (until after it)."""
 
     family: str
     noise: float
@@ -45,8 +45,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Attributes: stop: evaluation at which the run stopped (LENGTH: budget); value: true score of the last policy;
-    resolved: first evaluation whose adaptive window could resolve delta, window: the one that decided.
+    """What came of it.
+
+    Attributes:
+        stop: Evaluation at which the run stopped (the job's length: by its budget).
+        value: True score of the last policy.
+        window: The window that decided.
+        first_window: Evaluations after which the evidence could for the first time have shown convergence.
     """
 
     job: Job

@@ -10,7 +10,8 @@ import pytest
 from optix_core.errors import ConfigError
 from optix_core.loop.records import Action, LoopConfig, LoopSnapshot, ProbeReport, Verdict, WindowReport
 from optix_core.loop.stop_reason import StopReason
-from optix_core.loop.transition import TRANSITIONS, decide, decide_probe, restart, transition_table
+from optix_core.loop.transition import decide, decide_probe, restart
+from optix_core.loop.transition_table import TRANSITIONS, transition_table
 from optix_core.types import LoopState
 
 NO_PROBE = LoopConfig(probe=False)
@@ -112,9 +113,10 @@ def test_unscored_windows_are_no_evidence():
 
 def test_more_noise_means_more_evidence_before_a_stop():
     climb = np.minimum(np.arange(400) / 40.0, 1.0)
-    ends = []
-    for sd in (0.01, 0.08, 0.2):
-        ends.append(len(play([float(c) + e for c, e in zip(climb, noisy(400, sd), strict=True)])))
+    ends = [
+        len(play([float(c) + e for c, e in zip(climb, noisy(400, sd), strict=True)]))
+        for sd in (0.01, 0.08, 0.2)
+    ]
     assert ends[0] < ends[1] < ends[2]
 
 
@@ -346,7 +348,7 @@ def test_a_run_resumes_exactly():
 
 def test_a_wrong_state_is_refused():
     state = LoopSnapshot().to_state()
-    with pytest.raises(ValueError, match="missing .'best'"):
+    with pytest.raises(ValueError, match=r"missing .'best'"):
         LoopSnapshot.from_state({k: v for k, v in state.items() if k != "best"})
     with pytest.raises(ValueError, match="not finite"):
         LoopSnapshot.from_state(state | {"scores": [math.nan]})
@@ -506,10 +508,7 @@ def test_no_option_is_ignored(options):
     ]
 
     def story(config):
-        told = []
-        for curve in curves:
-            for d in play([float(v) for v in curve], config, can_roll_back=True):
-                told.append((d.verdict, d.actions, d.transitions, d.stop))
-        return told
+        runs = (play([float(v) for v in curve], config, can_roll_back=True) for curve in curves)
+        return [(d.verdict, d.actions, d.transitions, d.stop) for run in runs for d in run]
 
     assert story(replace(NO_PROBE, **options)) != story(NO_PROBE)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optix_core.loop import evidence, transition
+from optix_core.loop import degradation, evidence, transition
 from optix_core.loop.records import Action, LoopConfig, LoopSnapshot, WindowReport
 from optix_core.stats import slope
 
@@ -93,7 +93,7 @@ def test_mutant_that_takes_every_low_score_for_a_drop(protocol):
 
 
 def test_mutant_with_an_absolute_threshold(protocol, monkeypatch):
-    right = evidence.examine_drop
+    right = degradation.examine_drop
     absolute = {"min_degradation_drop": 2.0}
     monkeypatch.setattr(transition, "examine_drop", lambda s, c: right(s, replace(c, **absolute)))
     assert not all(practical for _, practical in map(protocol.invariant, (8, 21)))

@@ -8,9 +8,11 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from optix_core.errors import ConfigError
-from optix_core.loop.evidence import below_fixed_threshold, examine, examine_drop
+from optix_core.loop.degradation import below_fixed_threshold, examine_drop
+from optix_core.loop.evidence import examine
+from optix_core.loop.history import push_score
 from optix_core.loop.records import Decision, LoopConfig, LoopSnapshot, ProbeReport, WindowReport
-from optix_core.loop.transition import count_non_improvement, decide, decide_probe, push_score, restart
+from optix_core.loop.transition import count_non_improvement, decide, decide_probe, restart
 from optix_core.state import State
 from optix_core.types import LoopState
 

@@ -36,8 +36,7 @@ class LoopConfig:
             observed range, in (0, 1).
         cv_threshold: Another name for ``delta`` (give one of them, or both equal).
         horizon: Evaluations ahead that the expected gain is summed over, >= 1. None: 20, or a third of the
-            evaluations that the rise took
-            if that is more, so that slow curves are given time in proportion.
+            evaluations that the rise took if that is more, so that slow curves are given time in proportion.
         confidence: Of the upper bound of the gain, in (0.5, 1).
         convergence_patience: Consecutive evaluations for which the bound, or ``target_score``, must hold, >= 1.
         gap_threshold: No convergence while the score is significantly further than this share of the observed range
@@ -142,8 +141,8 @@ class LoopConfig:
         )
         if self.max_history < longest:
             raise ConfigError(
-                f"max_history is {self.max_history}, but dormant_threshold, trend_window and score_window need {longest}; "
-                "raise it"
+                f"max_history is {self.max_history}, but dormant_threshold, trend_window and score_window "
+                f"need {longest}; raise it"
             )
 
     @property

@@ -20,8 +20,8 @@ class StopReason(Enum):
         "converged: with {confidence:.0%} confidence the next {horizon:.0f} evaluations would gain "
         "less than {gain_upper:.4g}, "
         "and less than {delta_abs:.4g} ({delta:.0%} of the observed range {range:.4g}) was asked for; "
-        "a probe from the best policy found no confirmed gain either ({probe_gain:.4g}, at least {probe_gain_lower:.4g}, "
-        "{probe_n:.0f} pairs)"
+        "a probe from the best policy found no confirmed gain either "
+        "({probe_gain:.4g}, at least {probe_gain_lower:.4g}, {probe_n:.0f} pairs)"
     )
     TARGET_REACHED = (
         "target reached: the score was at least {target:.6g} in {target_streak:.0f} evaluations in a row "

@@ -1,17 +1,17 @@
 """The whole state machine of the loop, as pure functions.
 
 ACTIVE -> COOLING (no improvement for a while) -> a probe -> DORMANT -> stop, or WATCHDOG; a confirmed drop leads
-back to ACTIVE
-with the best policy. :data:`TRANSITIONS` is the table that is used here and that the documentation is generated from.
+back to ACTIVE with the best policy. What leads from state to state is listed in :mod:`.transition_table`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from optix_core.loop.evidence import examine, examine_drop
+from optix_core.loop.degradation import examine_drop
+from optix_core.loop.evidence import examine
+from optix_core.loop.history import push_score, remember_drop
 from optix_core.loop.records import (
     Action,
     Decision,
@@ -22,46 +22,8 @@ from optix_core.loop.records import (
     WindowReport,
 )
 from optix_core.loop.stop_reason import StopReason
+from optix_core.loop.transition_table import TRANSITIONS
 from optix_core.types import LoopState
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-DROP_MEMORY = 0.99
-"""Discount per evaluation of what is remembered about earlier drops: about the last hundred count."""
-
-A, C, D, W = LoopState.ACTIVE, LoopState.COOLING, LoopState.DORMANT, LoopState.WATCHDOG
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One row of the transition table."""
-
-    sources: tuple[LoopState, ...]
-    target: LoopState
-    when: str
-
-
-TRANSITIONS: Mapping[str, Rule] = {
-    "improved": Rule(
-        (C, D, W), A, "the score rises by the one-sided t-test, or the gain to be expected is large again"
-    ),
-    "plateau": Rule((A,), C, "`plateau_threshold` evaluations in a row without improvement"),
-    "converged": Rule(
-        (A, C),
-        D,
-        "the bound of the gain stayed below `delta` for `convergence_patience` evaluations, and no probe found a gain",
-    ),
-    "watch": Rule((D,), W, "`keep_watching` is set: the run goes on under observation"),
-    "probe_gain": Rule((A, C), A, "the probe's gain is confirmed: its lower bound is above zero"),
-    "degraded": Rule(
-        (C, D, W), A, "`min_consecutive_degradations` evaluations lie below the best level beyond the noise"
-    ),
-    "diverged": Rule(
-        (C, D, W), A, "training produced numbers that are not finite; the best policy is restored"
-    ),
-    "restart": Rule((C, D, W), A, "a callback or a new variant asked for more training"),
-}
 
 
 @dataclass(slots=True)
@@ -174,7 +136,7 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
         if drop.degraded:
             _degraded(draft, report, config)
             return
-        draft.snapshot = _remember_drop(draft.snapshot, drop.drop, config)
+        draft.snapshot = remember_drop(draft.snapshot, drop.drop, config)
     before = draft.snapshot
     evidence = examine(before, config)
     draft.numbers |= evidence.numbers
@@ -203,20 +165,6 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
     if draft.snapshot.consecutive_non_improvements >= config.plateau_threshold:
         draft.move("plateau")
     _converge(draft, config)
-
-
-def _remember_drop(snapshot: LoopSnapshot, drop: float, config: LoopConfig) -> LoopSnapshot:
-    """Learn what noise alone does from drops that were not confirmed, as late as a confirmed one would have been."""
-    drops = (*snapshot.recent_drops, drop)
-    if len(drops) <= config.min_consecutive_degradations:
-        return replace(snapshot, recent_drops=drops)
-    settled = max(drops[0], 0.0)
-    return replace(
-        snapshot,
-        recent_drops=drops[1:],
-        drop_power=DROP_MEMORY * snapshot.drop_power + settled * settled,
-        drop_weight=DROP_MEMORY * snapshot.drop_weight + (1.0 if settled > 0.0 else 0.0),
-    )
 
 
 def _converge(draft: _Draft, config: LoopConfig) -> None:
@@ -331,42 +279,6 @@ def _limits(draft: _Draft, report: WindowReport) -> None:
         draft.stop = StopReason.MAX_SECONDS
 
 
-def push_score(snapshot: LoopSnapshot, score: float, config: LoopConfig) -> LoopSnapshot:
-    """Remember one finite score; the only place where the history grows."""
-    scores = (*snapshot.scores[-(config.max_history - 1) :], score)
-    width = 2 * config.score_smoothing + 1
-    low, rise = snapshot.low, snapshot.rise
-    if len(scores) >= width:
-        median = sorted(scores[-width:])[config.score_smoothing]
-        low = median if low is None else min(low, median)
-        rise = max(rise, median - low)
-    mark, at = snapshot.rise_mark, snapshot.rise_at
-    if rise > mark * (1.0 + config.gain_share):
-        mark, at = rise, snapshot.evaluations + 1
-    level = snapshot.level
-    w, k = config.score_window, config.min_consecutive_degradations
-    if len(scores) >= w + k:
-        # lags by k, so that a drop under way does not blur what it is measured against
-        block = scores[-w - k : -k]
-        # a median is one of the scores, so that differences to it are exact whatever the task's zero
-        median = sorted(block)[(w - 1) // 2]
-        level = median if level is None else max(level, median)
-    same = bool(snapshot.scores) and snapshot.scores[-1] == score
-    return replace(
-        snapshot,
-        scores=scores,
-        evaluations=snapshot.evaluations + 1,
-        top=score if snapshot.top is None else max(snapshot.top, score),
-        low=low,
-        rise=rise,
-        rise_mark=mark,
-        rise_at=at,
-        level=level,
-        constant_run=snapshot.constant_run + 1 if same else 1,
-        failed_streak=0,
-    )
-
-
 def _wider(interval: int, config: LoopConfig) -> int:
     return min(math.ceil(interval * config.backoff_factor), config.max_interval_episodes)
 
@@ -413,12 +325,3 @@ def restart(snapshot: LoopSnapshot, config: LoopConfig) -> Decision:
     draft.events.append("restart")
     draft.move("restart")
     return draft.decision()
-
-
-def transition_table() -> str:
-    """The table above as Markdown, for the documentation."""
-    rows = ["| rule | from | to | when |", "|---|---|---|---|"]
-    for name, rule in TRANSITIONS.items():
-        sources = ", ".join(state.name for state in rule.sources)
-        rows.append(f"| {name} | {sources} | {rule.target.name} | {rule.when} |")
-    return "\n".join(rows)
