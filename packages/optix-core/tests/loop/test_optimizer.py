@@ -17,6 +17,7 @@ from optix_core.errors import (
     ConfigError,
     IncompatibleCheckpoint,
     OptixError,
+    ResumeError,
 )
 from optix_core.loop.backoff_scheduler import BackoffScheduler
 from optix_core.loop.stop_reason import StopReason
