@@ -143,6 +143,7 @@ TELLERS: dict[str, Callable[[Numbers], tuple[str, str]]] = {
     "resumed": lambda _: ("resumed", "continued from the newest checkpoint"),
     "trial": _trial,
     "trial_skipped": lambda e: ("trial skipped", str(e.get("reason"))),
+    "tuning_off": lambda e: ("no tuning", str(e.get("reason"))),
     "tuned": _tuned,
     "probe": _probe,
     "rolled_back": lambda e: (
