@@ -20,7 +20,7 @@ from optix_core.state import arrays_in
 pytest.importorskip("torch")
 
 WINDOWS = 30
-SETTINGS = ["CartPole-v1", "n_envs=2", "window_size=256", f"max_episodes={WINDOWS}", "checkpoint_every=2", "--seed", "7"]
+SETTINGS = f"CartPole-v1 n_envs=2 window_size=256 max_episodes={WINDOWS} checkpoint_every=2 --seed 7".split()
 
 
 def optix(*words):
@@ -50,8 +50,12 @@ def outcome(run):
     for event in DecisionLog(run / "events.jsonl").read():
         if event.kind == "decision":
             numbers = {k: v for k, v in event.numbers["numbers"].items() if k != "elapsed"}
-            decisions.append((event.window, event.step, event.numbers["verdict"], json.dumps(numbers, sort_keys=True)))
-    finished = [event.numbers for event in DecisionLog(run / "events.jsonl").read() if event.kind == "finished"]
+            decisions.append(
+                (event.window, event.step, event.numbers["verdict"], json.dumps(numbers, sort_keys=True))
+            )
+    finished = [
+        event.numbers for event in DecisionLog(run / "events.jsonl").read() if event.kind == "finished"
+    ]
     assert len(finished) == 1
     return digest.hexdigest(), decisions, finished[0]["best_score"], finished[0]["confirmation"]
 
@@ -102,7 +106,11 @@ def test_fifty_kills_change_no_bit(tmp_path, undisturbed):
 
 def test_resuming_a_finished_run_does_nothing_and_says_so(tmp_path):
     run = tmp_path / "run"
-    finish(optix("train", "CartPole-v1", "window_size=64", "max_episodes=2", "--seed", "1", "--run-dir", str(run)))
+    finish(
+        optix(
+            "train", "CartPole-v1", "window_size=64", "max_episodes=2", "--seed", "1", "--run-dir", str(run)
+        )
+    )
     before = sorted(p.name for p in run.iterdir())
     assert "finished" in finish(optix("resume", str(run)))
     assert sorted(p.name for p in run.iterdir()) == before
@@ -118,7 +126,9 @@ def test_a_new_limit_lets_a_finished_run_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run_with_its_state_saved_and_resume_continues_exactly(tmp_path, undisturbed, number):
+def test_a_signal_ends_the_run_with_its_state_saved_and_resume_continues_exactly(
+    tmp_path, undisturbed, number
+):
     run = tmp_path / "run"
     process = optix("train", *SETTINGS, "--run-dir", str(run))
     while not (run / ".lock").exists():

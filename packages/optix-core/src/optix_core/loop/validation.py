@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def undisturbed(agent: BaseAgent) -> Generator[None]:
     """Let ``agent`` act inside the context without any effect on its training.
 
-    What acting changes is put back at the end. Agents that offer neither :class:`ActingState` nor full state are left as they are after acting.
+    What acting changes is put back at the end. Agents that offer neither :class:`ActingState` nor full state
+    stay as acting left them.
     """
     if isinstance(agent, ActingState):
         before = agent.acting_state()
