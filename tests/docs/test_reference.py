@@ -20,6 +20,7 @@ from optix_core.cli.verbs import VERBS
 from optix_core.config.load import ENV_VARS
 from optix_core.config.schema import TOP
 from optix_core.loop.config import LoopConfig
+from optix_core.rl_optimizer import RLOptimizer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -43,7 +44,11 @@ def described(cls: type) -> dict[str, str]:
 
 def loop_parameters() -> str:
     said = described(LoopConfig)
-    rows = ((f"`{f.name}`", f"`{f.default}`", said[f.name]) for f in dataclasses.fields(LoopConfig))
+    offered = inspect.signature(RLOptimizer.__init__).parameters
+    rows = [
+        (f"`{f.name}`" + ("" if f.name in offered else " *"), f"`{f.default}`", said[f.name])
+        for f in dataclasses.fields(LoopConfig)
+    ]
     return table(("parameter", "default", "meaning"), rows)
 
 
