@@ -197,6 +197,18 @@ def test_a_collapse_is_found_within_three_evaluations_and_rolled_back():
     assert last.snapshot.scores[-1] == 490.0, "the scores of the policy that was given up are forgotten"
 
 
+def test_after_a_rollback_convergence_must_be_shown_anew():
+    climb = [float(50 * k) for k in range(11)]
+    noise = noisy(200, 4.0, seed=2)
+    quiet = [*climb, *[500.0 + e for e in noise]]
+    undisturbed = len(play(quiet, can_roll_back=True))
+    dropped = [*quiet[: undisturbed - 4], 10.0, 10.0, 10.0, *quiet[undisturbed - 4 :]]
+    decisions = play(dropped, can_roll_back=True)
+    at = next(i for i, d in enumerate(decisions) if Action.ROLL_BACK in d.actions)
+    assert decisions[-1].stop is StopReason.CONVERGED
+    assert len(decisions) - at >= NO_PROBE.dormant_threshold
+
+
 def test_two_low_scores_are_not_enough():
     assert all(
         d.verdict is not Verdict.DEGRADED for d in collapse(extra=(10.0, 12.0, 500.0), can_roll_back=True)

@@ -105,11 +105,15 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     observed = snapshot.rise + SPREAD * fits.residual_sd
     matters = config.gain_share * observed
     long_enough = (fits.n >= config.dormant_threshold) & (half_width <= RESOLUTION * matters)
+    if snapshot.rolled_back_at is not None:
+        # what was trained before a rollback is another line of training, perhaps from a better policy than the
+        # restored one
+        long_enough &= fits.n <= snapshot.evaluations - snapshot.rolled_back_at
     chosen = int(np.argmax(long_enough)) if bool(long_enough.any()) else len(lengths) - 1
     threshold = float(matters[chosen])
     resolves = equivalent = constant
     if long_enough[chosen] and not constant:
-        long_run = _long_run(fits, chosen, float(upper[chosen]) / horizon, threshold, config)
+        long_run = _long_run(fits, chosen, threshold, config)
         resolves = long_run.resolved
         equivalent = (
             resolves
@@ -162,28 +166,26 @@ class LongRun:
     resolved: bool
 
 
-def _long_run(
-    fits: SuffixFits, chosen: int, slope_upper: float, matters: float, config: LoopConfig
-) -> LongRun:
+def _long_run(fits: SuffixFits, chosen: int, matters: float, config: LoopConfig) -> LongRun:
     """Whether this may be a slow ramp in noise, seen from too near.
 
     If the chosen window is most of the history, no earlier rise stands out against which the present could be
     called flat; then
     the bound must also hold for a quarter of the time spent so far. Otherwise, if the whole history rises, the
     newest part must
-    be clearly slower than half its rate.
+    be clearly slower than half its rate. The question is asked anew at every evaluation of what may be a long slow
+    climb, so its risk is a fifth of the usual.
     """
     n, slope, error = float(fits.n[-1]), float(fits.slope[-1]), float(fits.slope_se[-1])
+    confidence = 1.0 - (1.0 - config.confidence) / 5.0
     if 2.0 * float(fits.n[chosen]) <= n:
         rises = slope > float(t_quantile(LENIENT, fits.dof[-1])) * error
-        return LongRun(rising=rises and slope_upper > 0.5 * slope, resolved=True)
-    # the question is asked anew at every evaluation of what may be a long slow start, so the risk is a fifth of the
-    # usual,
-    # and the autocorrelation is taken one standard error (Bartlett 1946) higher than estimated
+        newest = float(fits.slope[chosen])
+        newest += float(t_quantile(confidence, fits.dof[chosen])) * float(fits.slope_se[chosen])
+        return LongRun(rising=rises and newest > 0.5 * slope, resolved=True)
     r1 = float(fits.r1[-1])
-    more = min(r1 + math.sqrt((1.0 - r1 * r1) / n), MAX_AUTOCORRELATION)
+    more = min(r1 + math.sqrt((1.0 - r1 * r1) / n), MAX_AUTOCORRELATION)  # one standard error (Bartlett 1946)
     error *= math.sqrt((1.0 + more) * (1.0 - r1) / ((1.0 - more) * (1.0 + r1)))
-    confidence = 1.0 - (1.0 - config.confidence) / 5.0
     half_width = float(t_quantile(confidence, fits.dof[-1])) * error * n / LONG_RUN
     return LongRun(rising=slope * n / LONG_RUN + half_width > matters, resolved=half_width <= matters)
 
