@@ -101,7 +101,7 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     slope, se = fits.slope[scales], fits.slope_se[scales]
     rising = bool(np.any(slope > t_quantile(level, fits.dof[scales]) * se))
 
-    # what was climbed, and the noise around it: a gain below a fifth of the noise is not worth looking for
+    # what was climbed, and the noise around it, in which nobody would see a smaller gain
     observed = snapshot.rise + SPREAD * fits.residual_sd
     matters = config.gain_share * observed
     long_enough = (fits.n >= config.dormant_threshold) & (half_width <= RESOLUTION * matters)
