@@ -96,7 +96,7 @@ class LoopConfig:
     score_window: int = 20
     degradation_threshold: float | None = None
     min_degradation_drop: float | None = None
-    degradation_sigmas: float = 3.8
+    degradation_sigmas: float = 4.0
     rollback_cooldown: int = 5
     max_rollbacks: int = 3
     max_failures: int = 5

@@ -106,9 +106,9 @@ def examine(snapshot: LoopSnapshot, config: LoopConfig) -> Evidence:
     matters = config.gain_share * observed
     long_enough = (fits.n >= config.dormant_threshold) & (half_width <= RESOLUTION * matters)
     if snapshot.rolled_back_at is not None:
-        # what was trained before a rollback is another line of training, perhaps from a better policy than the
-        # restored one
-        long_enough &= fits.n <= snapshot.evaluations - snapshot.rolled_back_at
+        # what was trained before a rollback is another line of training, perhaps from a better policy than the one
+        # restored: at least two thirds of the window must lie after it
+        long_enough &= 2.0 * fits.n <= 3.0 * (snapshot.evaluations - snapshot.rolled_back_at)
     chosen = int(np.argmax(long_enough)) if bool(long_enough.any()) else len(lengths) - 1
     threshold = float(matters[chosen])
     resolves = equivalent = constant
