@@ -9,7 +9,7 @@ recomputed from the window, since the policy has not moved since it acted; actin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from optix_core import hyperparams as declared
-from optix_core.base_agent import BaseAgent
 from optix_core.plugin import AgentContext
 from optix_core.rl.batching import standardize
 from optix_core.rl.returns import generalized_advantage_estimation
-from optix_core.state import State
+from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
 from optix_torch.engine import PPOBatch
@@ -30,8 +29,8 @@ from optix_torch.hyperparams import PPO
 from optix_torch.normalizing import Normalizers
 from optix_torch.standard import ppo_parts
 from optix_torch.store import Store
+from optix_torch.stored_agent import StoredAgent
 from optix_torch.streams import Streams
-from optix_torch.window import next_values, rows, successors
 
 if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 NAME = "TorchPPOAgent"
 
 
-class TorchPPOAgent(BaseAgent):
+class TorchPPOAgent(StoredAgent):
     """Proximal policy optimisation with a categorical policy.
 
     Plain perceptrons act through numpy on the memory that training changes, and learn in closed form on a CPU; any
@@ -64,9 +63,7 @@ class TorchPPOAgent(BaseAgent):
         HyperparamError: A name is unknown or a value out of range.
     """
 
-    default_param_bounds = declared.bounds(PPO)
-    default_log_params = declared.log_params(PPO)
-    default_exploration_params = declared.exploration_params(PPO)
+    hypers = PPO
 
     def __init__(
         self,
@@ -91,9 +88,8 @@ class TorchPPOAgent(BaseAgent):
         self._policy.observation_normalizer = observation_normalizer
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
         self._action_start = 0 if action_space is None else int(action_space.start)
-        self._streams = Streams(seed)
-        self._store = Store(NAME, self._networks.training, self._streams, self._normalizers)
-        self._apply(hp)
+        training, streams = self._networks.training, Streams(seed)
+        self._assemble(training, streams, Store(NAME, training, streams, self._normalizers), hp)
 
     def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> int:
         """An action of the environment; drawn from a stream of its own, so that training never notices."""
@@ -150,55 +146,8 @@ class TorchPPOAgent(BaseAgent):
         self._normalizers.after_window(rows(window, "observations"))
         return report.diagnostics(values, targets)
 
-    def get_hyperparams(self) -> HyperparamSet:
-        """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
-        return HyperparamSet(self._hp | {"learning_rate": self._networks.training.learning_rate()})
-
-    def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
-        """Put values in force from the next ``learn`` on; names not given keep theirs, Adam keeps its moments."""
-        self._apply(declared.update(self._hp, hyperparams, PPO, owner=NAME))
-
-    def save_weights(self, path: str) -> None:
-        """Write one safetensors file: both networks and the observation statistics."""
-        self._store.save_weights(path)
-
-    def load_weights(self, path: str) -> None:
-        """Read what :meth:`save_weights` wrote; optimizer and hyperparameters stay. All or nothing."""
-        self._store.load_weights(path)
-
-    def average_weights(self, paths: Sequence[str]) -> None:
-        """Load the element-wise mean of several saved weights."""
-        self._store.average_weights(paths)
-
-    def perturb_weights(self, noise_scale: float) -> None:
-        """Multiply every weight by ``1 + noise_scale * N(0, 1)``."""
-        self._networks.training.perturb(noise_scale, self._streams.perturbation)
-
-    def acting_state(self) -> State:
-        """What acting changes: its random streams."""
-        return self._streams.acting_state()
-
-    def load_acting_state(self, state: Mapping[str, Any]) -> None:
-        """Put :meth:`acting_state` back."""
-        self._streams.load_acting_state(state)
-
-    def on_divergence(self) -> dict[str, Any]:
-        """Halve the learning rate, once earlier weights are back after a failed update."""
-        halved = self.get_hyperparams().params["learning_rate"] / 2
-        self.set_hyperparams(HyperparamSet({"learning_rate": halved}))
-        return {"learning_rate": halved}
-
-    def state_dict(self) -> State:
-        """All that decides what comes next: networks, Adam, hyperparameters, normalisers, random streams."""
-        return self._store.state_dict(self)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`, all or nothing; an ``IncompatibleCheckpoint`` names the differences."""
-        self._store.load_state_dict(state, self)
-
     def _apply(self, hp: dict[str, Any]) -> None:
-        self._hp = hp
-        self._networks.training.set_learning_rate(hp["learning_rate"])
+        super()._apply(hp)
         self._normalizers.set_gamma(hp["gamma"])
 
 

@@ -12,7 +12,7 @@ before the episode does (time limit, end of the window), go on with the value of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,25 +23,24 @@ from torch import Tensor, nn
 from optix_core import hyperparams as declared
 from optix_core.acting import heads
 from optix_core.acting.policy import require_usable
-from optix_core.base_agent import BaseAgent
 from optix_core.rl.batching import standardize
 from optix_core.rl.returns import discounted_returns, explained_variance
-from optix_core.state import State
+from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch import losses
 from optix_torch.device import resolve_device
 from optix_torch.hyperparams import REINFORCE
 from optix_torch.normalizing import Normalizers
 from optix_torch.store import Store
+from optix_torch.stored_agent import StoredAgent
 from optix_torch.streams import Streams
 from optix_torch.trainable import Trainable
-from optix_torch.window import next_values, rows, successors
 
 LossFn = Callable[[nn.Module, EpisodeData, Tensor], Tensor]
 """``(model, window, targets [T * N]) -> scalar loss``; targets are standardised and lie on the model's device."""
 
 
-class TorchAgent(BaseAgent):
+class TorchAgent(StoredAgent):
     """Trains any model for discrete actions.
 
     Args:
@@ -57,9 +56,7 @@ class TorchAgent(BaseAgent):
         HyperparamError: A name is unknown or a value out of range.
     """
 
-    default_param_bounds = declared.bounds(REINFORCE)
-    default_log_params = declared.log_params(REINFORCE)
-    default_exploration_params = declared.exploration_params(REINFORCE)
+    hypers = REINFORCE
 
     def __init__(
         self,
@@ -75,11 +72,10 @@ class TorchAgent(BaseAgent):
         hp = declared.merge(REINFORCE, given, hyperparams, owner="TorchAgent")
         self._model = model.to(resolve_device(device)).eval()
         trained = [p for p in model.parameters() if p.requires_grad]
-        self._training = Trainable({"model": model}, trained, optimizer)
-        self._flat, self._compute_loss_fn = self._training.flat, compute_loss_fn
-        self._streams = Streams(seed)
-        self._store = Store("TorchAgent", self._training, self._streams, Normalizers(None, None))
-        self._apply(hp)
+        training, streams = Trainable({"model": model}, trained, optimizer), Streams(seed)
+        self._flat, self._compute_loss_fn = training.flat, compute_loss_fn
+        store = Store("TorchAgent", training, streams, Normalizers(None, None))
+        self._assemble(training, streams, store, hp)
 
     def act(self, observation: Any, *, deterministic: bool = False) -> int:
         """An action for one observation; drawn from a stream of its own, so that training never notices."""
@@ -146,60 +142,6 @@ class TorchAgent(BaseAgent):
             "explained_variance": float(explained),
             "n_updates": int(stepped),
         }
-
-    def get_hyperparams(self) -> HyperparamSet:
-        """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
-        return HyperparamSet(self._hp | {"learning_rate": self._training.learning_rate()})
-
-    def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
-        """Put values in force from the next ``learn`` on; names not given keep theirs."""
-        self._apply(declared.update(self._hp, hyperparams, REINFORCE, owner="TorchAgent"))
-
-    def save_weights(self, path: str) -> None:
-        """Write the model as one safetensors file."""
-        self._store.save_weights(path)
-
-    def load_weights(self, path: str) -> None:
-        """Read what :meth:`save_weights` wrote; optimizer and hyperparameters stay. All or nothing."""
-        self._store.load_weights(path)
-
-    def average_weights(self, paths: Sequence[str]) -> None:
-        """Load the element-wise mean of several saved weights."""
-        self._store.average_weights(paths)
-
-    def perturb_weights(self, noise_scale: float) -> None:
-        """Multiply every weight by ``1 + noise_scale * N(0, 1)``."""
-        self._training.perturb(noise_scale, self._streams.perturbation)
-
-    def acting_state(self) -> State:
-        """What acting changes: its random streams."""
-        return self._streams.acting_state()
-
-    def load_acting_state(self, state: Mapping[str, Any]) -> None:
-        """Put :meth:`acting_state` back."""
-        self._streams.load_acting_state(state)
-
-    def on_divergence(self) -> dict[str, Any]:
-        """Halve the learning rate, once earlier weights are back after a failed update."""
-        halved = self.get_hyperparams().params["learning_rate"] / 2
-        self.set_hyperparams(HyperparamSet({"learning_rate": halved}))
-        return {"learning_rate": halved}
-
-    def state_dict(self) -> State:
-        """All that decides what comes next: model, optimizer, hyperparameters, random streams."""
-        return self._store.state_dict(self)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; all or nothing.
-
-        Raises:
-            IncompatibleCheckpoint: It is of another agent or architecture; the first differences are named.
-        """
-        self._store.load_state_dict(state, self)
-
-    def _apply(self, hp: dict[str, Any]) -> None:
-        self._hp = hp
-        self._training.set_learning_rate(hp["learning_rate"])
 
     def _outputs(self, observations: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits ``[B, A]`` and values ``[B]``, None where the model has none."""

@@ -1,0 +1,108 @@
+"""What every agent of this distribution shares: its hyperparameters in force, and its parts as files and states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from optix_core import hyperparams as declared
+from optix_core.base_agent import BaseAgent
+from optix_core.plugin import Hyper
+from optix_core.state import State
+from optix_core.types import HyperparamSet
+from optix_torch.store import Store
+from optix_torch.streams import Streams
+from optix_torch.trainable import Trainable
+
+
+class StoredAgent(BaseAgent):
+    """An agent whose parts are stored by a :class:`~optix_torch.store.Store`.
+
+    It holds no algorithm: acting and learning are on the agent's own page. Subclasses name what they declare, call
+    :meth:`_assemble` at the end of their construction, and push hyperparameters to where they act in :meth:`_apply`.
+
+    Attributes:
+        hypers: The hyperparameters that the class declares.
+    """
+
+    hypers: ClassVar[tuple[Hyper, ...]] = ()
+
+    _hp: dict[str, Any]
+    _training: Trainable
+    _streams: Streams
+    _store: Store
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "hypers" in cls.__dict__:
+            cls.default_param_bounds = declared.bounds(cls.hypers)
+            cls.default_log_params = declared.log_params(cls.hypers)
+            cls.default_exploration_params = declared.exploration_params(cls.hypers)
+
+    def _assemble(self, training: Trainable, streams: Streams, store: Store, hp: dict[str, Any]) -> None:
+        """Take over the parts and put the hyperparameters in force."""
+        self._training, self._streams, self._store = training, streams, store
+        self._apply(hp)
+
+    def _apply(self, hp: dict[str, Any]) -> None:
+        """Put complete, valid hyperparameters in force; classes with more places that need them extend this."""
+        self._hp = hp
+        self._training.set_learning_rate(hp["learning_rate"])
+
+    def get_hyperparams(self) -> HyperparamSet:
+        """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
+        return HyperparamSet(self._hp | {"learning_rate": self._training.learning_rate()})
+
+    def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
+        """Put values in force; names not given keep theirs, the optimizer keeps its moments.
+
+        Raises:
+            HyperparamError: A name is unknown or a value out of range; nothing is changed then.
+        """
+        self._apply(declared.update(self._hp, hyperparams, self.hypers, owner=type(self).__name__))
+
+    def save_weights(self, path: str) -> None:
+        """Write what acting needs as one safetensors file: the networks and the observation statistics."""
+        self._store.save_weights(path)
+
+    def load_weights(self, path: str) -> None:
+        """Read what :meth:`save_weights` wrote; optimizer and hyperparameters stay. All or nothing.
+
+        Raises:
+            IncompatibleCheckpoint: It is of another agent or architecture; the first differences are named.
+        """
+        self._store.load_weights(path)
+
+    def average_weights(self, paths: Sequence[str]) -> None:
+        """Load the element-wise mean of several saved weights."""
+        self._store.average_weights(paths)
+
+    def perturb_weights(self, noise_scale: float) -> None:
+        """Multiply every trained weight by ``1 + noise_scale * N(0, 1)``."""
+        self._training.perturb(noise_scale, self._streams.perturbation)
+
+    def acting_state(self) -> State:
+        """What acting changes: its random streams."""
+        return self._streams.acting_state()
+
+    def load_acting_state(self, state: Mapping[str, Any]) -> None:
+        """Put :meth:`acting_state` back."""
+        self._streams.load_acting_state(state)
+
+    def on_divergence(self) -> dict[str, Any]:
+        """Halve the learning rate, once earlier weights are back after a failed update."""
+        halved = self.get_hyperparams().params["learning_rate"] / 2
+        self.set_hyperparams(HyperparamSet({"learning_rate": halved}))
+        return {"learning_rate": halved}
+
+    def state_dict(self) -> State:
+        """All that decides what comes next: networks, optimizer, hyperparameters, normalisers, random streams, data."""
+        return self._store.state_dict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; all or nothing.
+
+        Raises:
+            IncompatibleCheckpoint: It is of another agent or architecture; the first differences are named.
+        """
+        self._store.load_state_dict(state, self)
