@@ -29,16 +29,22 @@ class BaseAgent(ABC):
         default_log_params: Those of them that are tuned on a logarithmic scale.
         default_exploration_params: Hyperparameters whose increase (+1) or decrease (-1) makes the policy explore more.
         default_min_episodes_before_dormant: Windows that must pass before the loop may declare convergence.
+        accepts_action_masks: Whether it understands observations with an action mask
+            (:mod:`optix_core.rl.masking`): it then never chooses a masked action, in acting and in targets.
     """
 
     default_param_bounds: ClassVar[ParamBounds] = {}
     default_log_params: ClassVar[Sequence[str]] = ()
     default_exploration_params: ClassVar[Mapping[str, int]] = {}
     default_min_episodes_before_dormant: ClassVar[int] = 0
+    accepts_action_masks: ClassVar[bool] = False
 
     @abstractmethod
     def act(self, observation: Any) -> Any:
-        """An action for one observation, valid in the environment's action space.
+        """An action for one observation as ``env.step`` gives it, valid in the environment's action space.
+
+        Recurrent agents keep a memory of their own for it, from one call to the next; ``reset_memory()`` begins a
+        new episode there.
 
         Agents may accept a keyword ``deterministic: bool = False``; the loop then asks for greedy actions in
             validation.
@@ -120,6 +126,39 @@ class BatchActing(Protocol):
 
     def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Policy actions as environment actions, ``[N, *act]``."""
+        ...
+
+
+@runtime_checkable
+class RecurrentActing(Protocol):
+    """Acting with a memory that belongs to whoever steps the environments.
+
+    Pipelines keep one row of memory per environment: zeros where an episode starts, carried on from step to step
+    and over window borders, and recorded in ``EpisodeData.hidden_states`` as it was *before* each step.
+
+    Attributes:
+        memory_size: M, the numbers in one row of memory.
+    """
+
+    memory_size: int
+
+    def act_batch_with_memory(
+        self, observations: NDArray[Any], memory: NDArray[np.float32], *, deterministic: bool = False
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """One step of N environments.
+
+        Args:
+            observations: ``[N, *obs]``.
+            memory: ``[N, M]`` float32 before this step; not written to.
+            deterministic: Greedy actions.
+
+        Returns:
+            Policy actions ``[N, *act]`` and the memory ``[N, M]`` after this step, both fresh arrays.
+        """
+        ...
+
+    def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """See :meth:`BatchActing.env_actions`."""
         ...
 
 

@@ -62,6 +62,9 @@ class EpisodeData:
     masks its bootstrap
     with ``terminated`` only, and cuts traces at either.
 
+    Observations with parts (Dict and Tuple spaces, action masks) are structured arrays: ``*obs`` is empty then, and
+    every element is a record (:mod:`optix_core.rl.structured`).
+
     Attributes:
         observations: ``[T(, N), *obs]`` what the policy saw.
         actions: ``[T(, N), *act]`` what the policy emitted (before any mapping to the environment's space).
@@ -77,7 +80,8 @@ class EpisodeData:
         episode_starts: For one environment: indices where an episode begins, always containing 0. For N:
             ``[T, N]`` bool.
         final_obs: ``[(N,) *obs]`` the observation that truly followed the last step, before any reset.
-        hidden_states: Recurrent acting state per step, for recurrent agents.
+        hidden_states: ``[T(, N), M]`` float32, a recurrent agent's memory before each step; zeros where an episode
+            starts.
         n_envs: N, or None for flat single-environment data.
         boundary_steps: ``[K, 2]`` int, (t, n) of every step that ended an episode inside the window, in time order.
         boundary_observations: ``[K, *obs]`` what truly followed each of those steps, before the reset.
@@ -97,7 +101,7 @@ class EpisodeData:
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     episode_starts: NDArray[Any] | list[int] | None = None
     final_obs: NDArray[Any] | None = None
-    hidden_states: list[Any] | None = None
+    hidden_states: NDArray[Any] | None = None
     n_envs: int | None = None
     boundary_steps: NDArray[Any] | None = None
     boundary_observations: NDArray[Any] | None = None

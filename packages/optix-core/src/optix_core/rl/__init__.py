@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from optix_core.rl.batching import make_minibatches as make_minibatches
     from optix_core.rl.batching import minibatch_indices as minibatch_indices
     from optix_core.rl.batching import standardize as standardize
+    from optix_core.rl.masking import split_masks as split_masks
+    from optix_core.rl.masking import with_masks as with_masks
     from optix_core.rl.returns import compute_gae as compute_gae
     from optix_core.rl.returns import discounted_returns as discounted_returns
     from optix_core.rl.returns import explained_variance as explained_variance
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from optix_core.rl.spaces import flat_dim as flat_dim
     from optix_core.rl.spaces import require_kind as require_kind
     from optix_core.rl.spaces import space_label as space_label
+    from optix_core.rl.structured import element_dtype as element_dtype
+    from optix_core.rl.structured import pack as pack
+    from optix_core.rl.structured import unpack as unpack
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -27,6 +32,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "make_minibatches": ".batching",
         "minibatch_indices": ".batching",
         "standardize": ".batching",
+        "split_masks": ".masking",
+        "with_masks": ".masking",
         "compute_gae": ".returns",
         "discounted_returns": ".returns",
         "explained_variance": ".returns",
@@ -37,5 +44,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "flat_dim": ".spaces",
         "require_kind": ".spaces",
         "space_label": ".spaces",
+        "element_dtype": ".structured",
+        "pack": ".structured",
+        "unpack": ".structured",
     },
 )

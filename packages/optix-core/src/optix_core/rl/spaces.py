@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,32 +21,36 @@ class SpaceInfo:
 
     Attributes:
         kind: ``discrete``, ``multi_discrete``, ``multi_binary``, ``box``, ``dict`` or ``tuple``.
-        shape: Shape of one element as an array, ``()`` for Discrete; None for dict and tuple.
-        dtype: Dtype of one element; None for dict and tuple.
+        shape: Shape of one element as an array; ``()`` for Discrete, and for dict and tuple, whose element is one
+            record.
+        dtype: Dtype of one element; for dict and tuple a structured one with a field per part (see
+            :mod:`optix_core.rl.structured`).
         n: Number of choices of a Discrete space.
         start: Smallest element of a Discrete space.
         nvec: Numbers of choices of a MultiDiscrete space.
-        low: Smallest allowed element, per component, in ``dtype`` (Box: may be infinite).
-        high: Largest allowed element.
+        low: Smallest allowed element, per component, in ``dtype`` (Box: may be infinite); None for dict and tuple.
+        high: Largest allowed element; None for dict and tuple.
+        fields: The parts of a dict or tuple by name (of a tuple: ``"0"``, ``"1"``, ...), in the space's order.
         flat_dim: Length of the flattened element (discrete choices one-hot).
         label: Short text for messages, for example ``Box(3,)``.
     """
 
     kind: SpaceKind
-    shape: tuple[int, ...] | None
-    dtype: np.dtype[Any] | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
     n: int | None = None
     start: int = 0
     nvec: NDArray[np.int64] | None = None
     low: NDArray[Any] | None = None
     high: NDArray[Any] | None = None
+    fields: tuple[tuple[str, SpaceInfo], ...] = ()
     flat_dim: int
     label: str
 
     @property
     def is_array(self) -> bool:
-        """Whether one element is a single array (everything but dict and tuple)."""
-        return self.shape is not None
+        """Whether one element is a single array of numbers (everything but dict and tuple)."""
+        return self.kind not in {"dict", "tuple"}
 
 
 # Gymnasium's spaces are only partly typed, so what isinstance() narrows to is looked at through `whole`, an Any.
@@ -74,8 +78,8 @@ def describe_space(space: Any) -> SpaceInfo:
     """The facts about ``space``.
 
     Raises:
-        SpaceError: A kind of space that optix does not know (Text, Graph, Sequence, your own, ...), or a Discrete space
-            whose sizes are invalid.
+        SpaceError: A kind of space that optix does not know (Text, Graph, Sequence, your own, ...), also inside a Dict
+            or Tuple; or a Dict whose keys are not all words, or that is empty.
     """
     whole: Any = space
     label = space_label(space)
@@ -128,16 +132,39 @@ def describe_space(space: Any) -> SpaceInfo:
             label=label,
         )
     if isinstance(space, spaces.Dict):
-        total = sum(describe_space(sub).flat_dim for sub in whole.spaces.values())
-        return SpaceInfo(kind="dict", shape=None, dtype=None, flat_dim=total, label=label)
+        return _composed("dict", label, list(whole.spaces.items()))
     if isinstance(space, spaces.Tuple):
-        total = sum(describe_space(sub).flat_dim for sub in whole.spaces)
-        return SpaceInfo(kind="tuple", shape=None, dtype=None, flat_dim=total, label=label)
+        return _composed("tuple", label, [(str(place), part) for place, part in enumerate(whole.spaces)])
     raise SpaceError(
         f"the space {label} is of a kind optix cannot handle. Known kinds: Discrete, MultiDiscrete, "
         "MultiBinary, Box, Dict, Tuple. Wrap the environment so that it offers one of these, for example with "
         "gymnasium.wrappers.FlattenObservation or TransformObservation."
     )
+
+
+def _composed(kind: Literal["dict", "tuple"], label: str, parts: list[tuple[Any, Any]]) -> SpaceInfo:
+    """Facts about a space with parts: one record whose fields keep their dtypes and shapes."""
+    wrong = [key for key, _ in parts if not isinstance(key, str) or not key]
+    if wrong or not parts:
+        found = f"the keys {wrong}" if wrong else "no parts"
+        raise SpaceError(
+            f"the space {label} has {found}; an observation or action with parts needs at least one, and a text as the "
+            "key of each. Wrap the environment in gymnasium.wrappers.TransformObservation."
+        )
+    fields = tuple((key, describe_space(part)) for key, part in parts)
+    return SpaceInfo(
+        kind=kind,
+        shape=(),
+        dtype=record_dtype(fields),
+        fields=fields,
+        flat_dim=sum(info.flat_dim for _, info in fields),
+        label=label,
+    )
+
+
+def record_dtype(fields: Iterable[tuple[str, SpaceInfo]]) -> np.dtype[Any]:
+    """The structured dtype with one aligned field per part."""
+    return np.dtype([(key, info.dtype, info.shape) for key, info in fields], align=True)
 
 
 def flat_dim(space: Any) -> int:
@@ -197,7 +224,6 @@ class BoxScaler:
 
     def __init__(self, space: Any) -> None:
         info = require_kind(space, {"box"}, role="action", component="BoxScaler")
-        assert info.dtype is not None
         assert info.low is not None
         assert info.high is not None
         if not np.issubdtype(info.dtype, np.floating):
