@@ -54,11 +54,24 @@ class FlatParameters:
                 p.grad = self.grad[start:stop].view(p.shape)
                 start = stop
 
-    def tensor(self, array: NDArray[Any]) -> Tensor:
-        """``array`` as a tensor of the parameters' type on their device."""
+    def tensor(self, array: NDArray[Any]) -> Any:
+        """``array`` as a tensor of the parameters' type on their device; structured ones as a dict by field."""
+        if array.dtype.names is not None:
+            return {name: self.tensor(array[name]) for name in array.dtype.names}
         # PyTorch warns of memory that it must not write to, although it won't
         writable = torch.from_numpy(np.require(array, requirements=["C", "W"]))
         return writable.to(self.vector.device, self.vector.dtype)
+
+    def start_of(self, parameters: Sequence[nn.Parameter]) -> int | None:
+        """Where ``parameters`` begin in the vector, if they lie there one after the other; else None."""
+        ids = [id(p) for p in self.parameters]
+        wanted = [id(p) for p in parameters]
+        if not wanted or wanted[0] not in ids:
+            return None
+        first = ids.index(wanted[0])
+        if ids[first : first + len(wanted)] != wanted:
+            return None
+        return sum(p.numel() for p in self.parameters[:first])
 
     def arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Parameters and gradients as numpy arrays on the same memory; on a CPU only."""

@@ -28,10 +28,9 @@ from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
 from optix_torch.engine import PPOBatch
-from optix_torch.hyperparams import GAUSSIAN_PPO_NORMALIZES, PPO
 from optix_torch.normalizing import Normalizers
+from optix_torch.specs.ppo import GAUSSIAN_NORMALIZES, HYPERS
 from optix_torch.standard import ppo_parts
-from optix_torch.store import Store
 from optix_torch.stored_agent import StoredAgent
 from optix_torch.streams import Streams
 
@@ -53,7 +52,7 @@ class TorchGaussianPPOAgent(StoredAgent):
         critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``.
         optimizer: Over the parameters of both.
         action_dim: A.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.hyperparams.PPO``. Copied.
+        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.ppo``. Copied.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         reward_normalizer: Scales rewards before they become targets. Its gamma follows the agent's.
         observation_normalizer: Applied to observations before acting and learning; updated after each window.
@@ -62,7 +61,7 @@ class TorchGaussianPPOAgent(StoredAgent):
         seed: Root seed of acting and minibatch order; None draws one from the operating system.
     """
 
-    hypers = PPO
+    hypers = HYPERS
 
     def __init__(
         self,
@@ -80,7 +79,7 @@ class TorchGaussianPPOAgent(StoredAgent):
         seed: int | None = None,
     ) -> None:
         given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
-        hp = declared.merge(PPO, given, hyperparams, owner=NAME)
+        hp = declared.merge(HYPERS, given, hyperparams, owner=NAME)
         self._networks = ActorCritic(
             actor, critic, optimizer, head="gaussian", n_actions=action_dim, device=device, engine=engine
         )
@@ -91,8 +90,7 @@ class TorchGaussianPPOAgent(StoredAgent):
         self._shape = self._scaler.low.shape
         if math.prod(self._shape) != action_dim:
             raise SpaceError(f"action_dim is {action_dim}, but actions of the Box have shape {self._shape}")
-        training, streams = self._networks.training, Streams(seed)
-        self._assemble(training, streams, Store(NAME, training, streams, self._normalizers), hp)
+        self._assemble({"actor_critic": self._networks.training}, Streams(seed), self._normalizers, hp)
 
     def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> NDArray[Any]:
         """An action of the environment; drawn from a stream of its own, so that training never notices."""
@@ -152,5 +150,5 @@ class TorchGaussianPPOAgent(StoredAgent):
 
 def build(ctx: AgentContext, **options: Any) -> TorchGaussianPPOAgent:
     """The standard agent for an environment; options are those of :func:`optix_torch.standard.ppo_parts`."""
-    parts = ppo_parts(ctx, "GaussianPPO", "box", **{**GAUSSIAN_PPO_NORMALIZES, **options})
+    parts = ppo_parts(ctx, "GaussianPPO", "box", **{**GAUSSIAN_NORMALIZES, **options})
     return TorchGaussianPPOAgent(action_dim=math.prod(ctx.action_space.shape), **parts)

@@ -25,10 +25,9 @@ from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
 from optix_torch.engine import PPOBatch
-from optix_torch.hyperparams import PPO
 from optix_torch.normalizing import Normalizers
+from optix_torch.specs.ppo import HYPERS
 from optix_torch.standard import ppo_parts
-from optix_torch.store import Store
 from optix_torch.stored_agent import StoredAgent
 from optix_torch.streams import Streams
 
@@ -50,7 +49,7 @@ class TorchPPOAgent(StoredAgent):
         actor: ``[B, *obs]`` to logits ``[B, A]``.
         critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``.
         optimizer: Over the parameters of both.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.hyperparams.PPO``. Copied.
+        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.ppo``. Copied.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         reward_normalizer: Scales rewards before they become targets. Its gamma follows the agent's.
         observation_normalizer: Applied to observations before acting and learning; updated after each window.
@@ -63,7 +62,7 @@ class TorchPPOAgent(StoredAgent):
         HyperparamError: A name is unknown or a value out of range.
     """
 
-    hypers = PPO
+    hypers = HYPERS
 
     def __init__(
         self,
@@ -80,7 +79,7 @@ class TorchPPOAgent(StoredAgent):
         seed: int | None = None,
     ) -> None:
         given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
-        hp = declared.merge(PPO, given, hyperparams, owner=NAME)
+        hp = declared.merge(HYPERS, given, hyperparams, owner=NAME)
         self._networks = ActorCritic(
             actor, critic, optimizer, head="categorical", n_actions=None, device=device, engine=engine
         )
@@ -88,8 +87,7 @@ class TorchPPOAgent(StoredAgent):
         self._policy.observation_normalizer = observation_normalizer
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
         self._action_start = 0 if action_space is None else int(action_space.start)
-        training, streams = self._networks.training, Streams(seed)
-        self._assemble(training, streams, Store(NAME, training, streams, self._normalizers), hp)
+        self._assemble({"actor_critic": self._networks.training}, Streams(seed), self._normalizers, hp)
 
     def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> int:
         """An action of the environment; drawn from a stream of its own, so that training never notices."""

@@ -12,9 +12,9 @@ from optix_core.plugin import AgentContext
 from optix_core.rl.spaces import require_kind
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_torch.device import device_for_small_networks
-from optix_torch.hyperparams import PPO
 from optix_torch.networks import GaussianActor, mlp, require_architecture
 from optix_torch.normalizing import make_normalizers
+from optix_torch.specs.ppo import HYPERS
 
 
 def ppo_parts(
@@ -39,7 +39,7 @@ def ppo_parts(
     observations = require_kind(ctx.observation_space, {"box"}, role="observation", component=owner)
     actions = require_kind(ctx.action_space, {kind}, role="action", component=owner)
     hidden = require_architecture(hidden_sizes, activation, owner=owner)
-    hp = declared.merge(PPO, ctx.hyperparams, owner=owner)
+    hp = declared.merge(HYPERS, ctx.hyperparams, owner=owner)
     seed = fresh_root_seed() if ctx.seed is None else ctx.seed
     init = torch.Generator().manual_seed(derive_seed(seed, Domain.INIT))
     widths = (observations.flat_dim, *hidden)

@@ -21,27 +21,31 @@ _STATISTICS = "observation_normalizer"
 
 
 class Store:
-    """Saves and restores networks, optimizer, normalisers, random streams and hyperparameters of one agent.
+    """Saves and restores networks, optimizers, normalisers, random streams, hyperparameters and data of one agent.
 
     Args:
         kind: The agent's class name, checked when something is loaded.
-        trainable: Its networks and optimizer.
+        trainables: Its networks with their optimizers, by name; no two have a module of the same name.
         streams: Its random streams.
         normalizers: That of observations belongs to the weights, because acting needs it.
+        parts: What else belongs to its state but not to its weights: target networks, replay, counters. Restored
+            last, and in this order, so that a target network is not overwritten by the online one.
     """
 
     def __init__(
         self,
         kind: str,
-        trainable: Trainable,
+        trainables: Mapping[str, Trainable],
         streams: Streams,
         normalizers: Normalizers,
+        parts: Mapping[str, Stateful] | None = None,
     ) -> None:
-        self._kind, self._trainable = kind, trainable
+        self._kind, self._trainables = kind, dict(trainables)
         self._parts: dict[str, Stateful | None] = {
             _STATISTICS: normalizers.observation,
             "reward_normalizer": normalizers.reward_part(),
             "streams": streams,
+            **(parts or {}),
         }
 
     def save_weights(self, path: str) -> None:
@@ -68,7 +72,7 @@ class Store:
             "agent": self._kind,
             "format": FORMAT,
             "hyperparams": agent.get_hyperparams().params,
-            **self._trainable.state_dict(),
+            **{name: trainable.state_dict() for name, trainable in self._trainables.items()},
             **parts,
         }
 
@@ -109,13 +113,17 @@ class Store:
                 raise IncompatibleCheckpoint(
                     f"{name}: this agent {own}, the state differs; build it with equal options"
                 )
-        self._trainable.load_state_dict(state, owner=self._kind)
+        for name, trainable in self._trainables.items():
+            trainable.load_state_dict(state[name], owner=self._kind)
         for name, part in self._parts.items():
             if part is not None:
                 part.load_state_dict(state[name])
 
     def _weights(self) -> storage.Arrays:
-        return self._trainable.arrays() | self._statistics()
+        weights = self._statistics()
+        for trainable in self._trainables.values():
+            weights |= trainable.arrays()
+        return weights
 
     def _statistics(self) -> storage.Arrays:
         """The observation normaliser's state, numbers as arrays without axes."""
@@ -129,10 +137,8 @@ class Store:
         if part is not None:
             own = part.state_dict()
             part.load_state_dict({name: _like(own[name], arrays[f"{_STATISTICS}/{name}"]) for name in own})
-        self._trainable.load_arrays(
-            {name: array for name, array in arrays.items() if not name.startswith(_STATISTICS)},
-            owner=self._kind,
-        )
+        for trainable in self._trainables.values():
+            trainable.load_arrays({name: arrays[name] for name in trainable.arrays()}, owner=self._kind)
 
 
 def _like(own: Any, array: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from optix_core import hyperparams as declared
 from optix_core.base_agent import BaseAgent
 from optix_core.plugin import Hyper
-from optix_core.state import State
+from optix_core.state import State, Stateful
 from optix_core.types import HyperparamSet
+from optix_torch.normalizing import Normalizers
 from optix_torch.store import Store
 from optix_torch.streams import Streams
 from optix_torch.trainable import Trainable
@@ -23,35 +24,57 @@ class StoredAgent(BaseAgent):
 
     Attributes:
         hypers: The hyperparameters that the class declares.
+        kind: The name in files and messages: that of the class that declares them.
     """
 
     hypers: ClassVar[tuple[Hyper, ...]] = ()
+    kind: ClassVar[str] = ""
 
     _hp: dict[str, Any]
-    _training: Trainable
+    _trainables: dict[str, Trainable]
     _streams: Streams
     _store: Store
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "hypers" in cls.__dict__:
+            cls.kind = cls.__name__
             cls.default_param_bounds = declared.bounds(cls.hypers)
             cls.default_log_params = declared.log_params(cls.hypers)
             cls.default_exploration_params = declared.exploration_params(cls.hypers)
 
-    def _assemble(self, training: Trainable, streams: Streams, store: Store, hp: dict[str, Any]) -> None:
-        """Take over the parts and put the hyperparameters in force."""
-        self._training, self._streams, self._store = training, streams, store
+    def _assemble(
+        self,
+        trainables: Mapping[str, Trainable],
+        streams: Streams,
+        normalizers: Normalizers,
+        hp: dict[str, Any],
+        *,
+        parts: Mapping[str, Stateful] | None = None,
+    ) -> None:
+        """Take over the parts and put the hyperparameters in force.
+
+        Args:
+            trainables: By name; the learning rate is read back from the first.
+            streams: Random streams.
+            normalizers: Of observations and rewards.
+            hp: Complete, valid hyperparameters.
+            parts: What else belongs to the state, see :class:`~optix_torch.store.Store`.
+        """
+        self._trainables, self._streams = dict(trainables), streams
+        self._store = Store(self.kind, trainables, streams, normalizers, parts)
         self._apply(hp)
 
     def _apply(self, hp: dict[str, Any]) -> None:
         """Put complete, valid hyperparameters in force; classes with more places that need them extend this."""
         self._hp = hp
-        self._training.set_learning_rate(hp["learning_rate"])
+        for trainable in self._trainables.values():
+            trainable.set_learning_rate(hp["learning_rate"])
 
     def get_hyperparams(self) -> HyperparamSet:
         """A copy of the values in force; ``learning_rate`` is read from the optimizer."""
-        return HyperparamSet(self._hp | {"learning_rate": self._training.learning_rate()})
+        first = next(iter(self._trainables.values()))
+        return HyperparamSet(self._hp | {"learning_rate": first.learning_rate()})
 
     def set_hyperparams(self, hyperparams: HyperparamSet) -> None:
         """Put values in force; names not given keep theirs, the optimizer keeps its moments.
@@ -59,7 +82,7 @@ class StoredAgent(BaseAgent):
         Raises:
             HyperparamError: A name is unknown or a value out of range; nothing is changed then.
         """
-        self._apply(declared.update(self._hp, hyperparams, self.hypers, owner=type(self).__name__))
+        self._apply(declared.update(self._hp, hyperparams, self.hypers, owner=self.kind))
 
     def save_weights(self, path: str) -> None:
         """Write what acting needs as one safetensors file: the networks and the observation statistics."""
@@ -79,7 +102,9 @@ class StoredAgent(BaseAgent):
 
     def perturb_weights(self, noise_scale: float) -> None:
         """Multiply every trained weight by ``1 + noise_scale * N(0, 1)``."""
-        self._training.perturb(noise_scale, self._streams.perturbation)
+        for trainable in self._trainables.values():
+            if trainable.perturbable:
+                trainable.perturb(noise_scale, self._streams.perturbation)
 
     def acting_state(self) -> State:
         """What acting changes: its random streams."""

@@ -29,9 +29,8 @@ from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch import losses
 from optix_torch.device import resolve_device
-from optix_torch.hyperparams import REINFORCE
 from optix_torch.normalizing import Normalizers
-from optix_torch.store import Store
+from optix_torch.specs.reinforce import HYPERS
 from optix_torch.stored_agent import StoredAgent
 from optix_torch.streams import Streams
 from optix_torch.trainable import Trainable
@@ -46,7 +45,7 @@ class TorchAgent(StoredAgent):
     Args:
         model: ``[B, *obs]`` to logits, or to logits and values. Put into eval mode, so that it acts as it learns.
         optimizer: Over its parameters.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.hyperparams.REINFORCE``. Copied.
+        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.reinforce``. Copied.
         compute_loss_fn: Replaces the whole loss; called once per window.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         seed: Root seed of acting; None draws one from the operating system.
@@ -56,7 +55,7 @@ class TorchAgent(StoredAgent):
         HyperparamError: A name is unknown or a value out of range.
     """
 
-    hypers = REINFORCE
+    hypers = HYPERS
 
     def __init__(
         self,
@@ -69,13 +68,12 @@ class TorchAgent(StoredAgent):
         seed: int | None = None,
     ) -> None:
         given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
-        hp = declared.merge(REINFORCE, given, hyperparams, owner="TorchAgent")
+        hp = declared.merge(HYPERS, given, hyperparams, owner="TorchAgent")
         self._model = model.to(resolve_device(device)).eval()
         trained = [p for p in model.parameters() if p.requires_grad]
-        training, streams = Trainable({"model": model}, trained, optimizer), Streams(seed)
-        self._flat, self._compute_loss_fn = training.flat, compute_loss_fn
-        store = Store("TorchAgent", training, streams, Normalizers(None, None))
-        self._assemble(training, streams, store, hp)
+        self._training = Trainable({"model": model}, trained, optimizer)
+        self._flat, self._compute_loss_fn = self._training.flat, compute_loss_fn
+        self._assemble({"model": self._training}, Streams(seed), Normalizers(None, None), hp)
 
     def act(self, observation: Any, *, deterministic: bool = False) -> int:
         """An action for one observation; drawn from a stream of its own, so that training never notices."""

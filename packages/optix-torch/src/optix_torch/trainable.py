@@ -23,7 +23,8 @@ class Trainable:
         modules: By name; they may share layers.
         parameters: Their trainable parameters, in the order in which they shall lie in the vector.
         optimizer: Holds all of them.
-        changed: Called whenever weights were set from outside.
+        changed: Called whenever weights were set from outside; refreshes whatever was derived from them.
+        perturbable: Whether ``perturb_weights`` reaches these parameters; no for a temperature.
 
     Attributes:
         flat: The parameters as one vector.
@@ -39,6 +40,8 @@ class Trainable:
         parameters: Sequence[nn.Parameter],
         optimizer: torch.optim.Optimizer,
         changed: Callable[[], None] = lambda: None,
+        *,
+        perturbable: bool = True,
     ) -> None:
         held: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
         self.flat = FlatParameters(parameters, held)
@@ -54,6 +57,7 @@ class Trainable:
             )
         self.joined = self.flat.join(optimizer)
         self.optimizer = optimizer
+        self.perturbable = perturbable
         self._modules, self._changed = dict(modules), changed
 
     def learning_rate(self) -> float:

@@ -1,0 +1,1 @@
+"""What each algorithm declares, as data: hyperparameters, options, spaces. Importing these loads no PyTorch."""
