@@ -36,6 +36,7 @@ def test_cores_own_components_come_through_the_same_hooks(kit) -> None:
         "tuner": ["spsa", "fixed"],
         "callback": ["progress"],
         "evaluator": ["mean_return"],
+        "env_provider": ["optix"],
     }
     assert registry.pipeline("vector").spec.vectorized
     assert registry.tuner("SPSA").qualified == "optix-core:spsa"
@@ -44,7 +45,7 @@ def test_cores_own_components_come_through_the_same_hooks(kit) -> None:
 
 def test_lookups_of_every_kind(kit) -> None:
     registry = kit.registry()
-    for kind in ("agents", "topology_mutators", "exporters", "runners", "env_providers", "commands"):
+    for kind in ("agents", "topology_mutators", "exporters", "runners", "commands"):
         assert getattr(registry, kind)() == ()
         with pytest.raises(PluginNotFound, match="No plugin offers any"):
             getattr(registry, kind[:-1])("x")
@@ -53,7 +54,8 @@ def test_lookups_of_every_kind(kit) -> None:
     assert registry.evaluator("mean_return").spec.kind == "evaluator"
     assert [c.spec.name for c in registry.evaluators()] == ["mean_return"]
     assert [c.spec.name for c in registry.tuners()] == ["spsa", "fixed"]
-    assert len(registry.components()) == 7
+    assert [c.spec.namespace for c in registry.env_providers()] == ["optix"]
+    assert len(registry.components()) == 8
     assert registry.components("topology-mutators") == registry.components("mutator") == ()
     with pytest.raises(PluginError, match=r"no kind of component called 'tunner'. Did you mean 'tuner'"):
         registry.components("tunner")

@@ -1,7 +1,7 @@
 """The components of optix-core itself, registered through the same hooks as everybody's.
 
 This plugin is part of core: it is never a third party, and no switch turns it off (``OPTIX_PLUGINS=`` leaves
-exactly it). Core has no agents, topology mutators, exporters, environment providers or runners:
+exactly it). Core has no agents, topology mutators, exporters or runners:
 :class:`~optix_core.optimizer.Optimizer` is the loop itself, what a runner replaces.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from optix_core.plugin import (
     API_VERSION,
     CallbackSpec,
+    EnvProviderSpec,
     EvaluatorSpec,
     PipelineSpec,
     TunerSpec,
@@ -81,5 +82,17 @@ def optix_evaluators() -> list[EvaluatorSpec]:
             name="mean_return",
             factory="optix_core.evaluators.mean_return:MeanReturnEvaluator",
             summary="mean return of the complete episodes, carried across window borders",
+        )
+    ]
+
+
+@hookimpl
+def optix_env_providers() -> list[EnvProviderSpec]:
+    """Environments of core's own."""
+    return [
+        EnvProviderSpec(
+            namespace="optix",
+            register="optix_core.envs:register",
+            summary="CartPole without velocities, for agents with memory",
         )
     ]

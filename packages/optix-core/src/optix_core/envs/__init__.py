@@ -1,0 +1,23 @@
+"""Environments that core brings along, under ids that begin with ``optix/``; gymnasium knows them once asked for.
+
+``make_agent``, ``Optimizer`` and the command line accept their ids as they are. For ``gymnasium.make``, call
+:func:`register` first.
+"""
+
+from __future__ import annotations
+
+NAMESPACE = "optix"
+CARTPOLE_WITHOUT_VELOCITIES = "optix/CartPoleNoVel-v0"
+
+
+def register() -> None:
+    """Let gymnasium know the environments of this package. Calling it again changes nothing."""
+    import gymnasium
+
+    if CARTPOLE_WITHOUT_VELOCITIES not in gymnasium.registry:
+        gymnasium.register(
+            CARTPOLE_WITHOUT_VELOCITIES,
+            entry_point="optix_core.envs.cartpole:CartPoleWithoutVelocities",
+            max_episode_steps=500,
+            reward_threshold=475.0,
+        )
