@@ -119,6 +119,11 @@ class SealedArray:
         return self._array.nbytes
 
     @property
+    def file_size(self) -> int:
+        """Bytes of :meth:`serialized`."""
+        return len(self._header()) + self.nbytes
+
+    @property
     def digest(self) -> str:
         """SHA-256 over dtype, shape and bytes, in hex; computed when first asked for (3 ms per MB)."""
         with self._lock:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from optix_core.checkpoints import CheckpointStore, CheckpointWarning
-from optix_core.checkpoints.manifest import Manifest
+from optix_core.checkpoints.manifest import VERSION, Manifest
 from optix_core.errors import (
     CheckpointError,
     CheckpointLocked,
@@ -382,7 +382,7 @@ def test_versions(store: CheckpointStore, state: Any) -> None:
     info = store.save(state(0), step=0)
     rewrite_manifest(info.path, format_version=[1, 7], a_new_field={"x": 1})
     assert store.load(info.name).info.step == 0  # a later minor version adds optional things
-    for newer in ({"format_version": [2, 0]}, {"min_reader": [1, 1]}):
+    for newer in ({"format_version": [2, 0]}, {"min_reader": [VERSION[0], VERSION[1] + 1]}):
         rewrite_manifest(info.path, **newer)
         with pytest.raises(IncompatibleCheckpoint, match="pip install --upgrade optix-core"):
             store.load(info.name)

@@ -7,6 +7,7 @@ second one.
 ===================  ==================================================================================
 ``{"$array": n}``    the array named n; ``{"$array_f": n}`` the same in Fortran order
 ``{"$complex": n}``  an array of complex numbers, stored as pairs of floats along a last axis of 2
+``{"$sealed": n}``   the sealed array named n, which is stored outside the checkpoint (see segments.py)
 ``{"$float": t}``    t is "nan", "inf" or "-inf"
 ``{"$scalar": s}``   s is [dtype, value], a numpy scalar
 ===================  ==================================================================================
@@ -28,26 +29,12 @@ from numpy.typing import NDArray
 
 from optix_core.checkpoints.jsonio import MAX_DEPTH, JsonObject
 from optix_core.errors import CheckpointError, NonFiniteState
-from optix_core.state import State
+from optix_core.state import SEALED_DTYPES, SealedArray, State
 
 Arrays = dict[str, NDArray[Any]]
+Stored = dict[str, NDArray[Any] | SealedArray]
 
-ARRAY_DTYPES = frozenset(
-    (
-        "bool",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "float16",
-        "float32",
-        "float64",
-    )
-)
+ARRAY_DTYPES = frozenset(SEALED_DTYPES)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_INT_BITS = 14_000
 """Python reads decimal integers of at most 4300 digits."""
@@ -58,10 +45,11 @@ _SPECIAL_FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A state taken apart: JSON per component, and arrays by path."""
+    """A state taken apart: JSON per component, and arrays and sealed arrays by path."""
 
     document: JsonObject = field(default_factory=dict[str, Any])
     arrays: Arrays = field(default_factory=dict[str, Any])
+    sealed: dict[str, SealedArray] = field(default_factory=dict[str, Any])
 
 
 class CodecProblem(ValueError):
@@ -83,12 +71,14 @@ def encode_components(components: Mapping[str, Mapping[str, Any]]) -> Encoded:
             raise _unsavable(
                 name, "is not a component name (lower-case letters, digits, '.', '_', '-'; at most 64)"
             )
-        result.document[name] = _encode_mapping(state, name, result.arrays, 0)
+        result.document[name] = _encode_mapping(state, name, result, 0)
     return result
 
 
-def decode_components(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> dict[str, State]:
-    """Put states together again; every array is used exactly once.
+def decode_components(
+    document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any] | SealedArray]
+) -> dict[str, State]:
+    """Put states together again; every array, sealed or not, is used exactly once.
 
     Raises:
         CodecProblem: The document refers to arrays that are missing, or does not refer to some.
@@ -110,9 +100,9 @@ def encode_value(value: Any) -> Any:
     Raises:
         CheckpointError: It cannot be stored, or holds arrays.
     """
-    arrays: Arrays = {}
-    result = _encode(value, "value", arrays, 0)
-    if arrays:
+    found = Encoded()
+    result = _encode(value, "value", found, 0)
+    if found.arrays or found.sealed:
         raise _unsavable("value", "holds an array; convert it with tolist()")
     return result
 
@@ -141,9 +131,9 @@ def require_finite(name: str, state: Mapping[str, Any]) -> None:
     Raises:
         NonFiniteState: Names the first such array, with the number and position of bad elements.
     """
-    arrays: Arrays = {}
-    _encode_mapping(state, name, arrays, 0)
-    for path, array in arrays.items():
+    found = Encoded()
+    _encode_mapping(state, name, found, 0)
+    for path, array in (found.arrays | {path: sealed.array for path, sealed in found.sealed.items()}).items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             bad = np.argwhere(~np.isfinite(array))
             where = tuple(int(i) for i in bad[0])
@@ -158,7 +148,7 @@ def require_finite(name: str, state: Mapping[str, Any]) -> None:
 # -- encoding --------------------------------------------------------------------------------------
 
 
-def _encode_mapping(state: Mapping[str, Any], path: str, arrays: Arrays, depth: int) -> JsonObject:
+def _encode_mapping(state: Mapping[str, Any], path: str, into: Encoded, depth: int) -> JsonObject:
     if depth > MAX_DEPTH - 2:  # the document and its component table are two levels more
         raise _unsavable(
             path, f"is nested deeper than {MAX_DEPTH - 2} levels (does the state contain itself?)"
@@ -168,24 +158,27 @@ def _encode_mapping(state: Mapping[str, Any], path: str, arrays: Arrays, depth: 
         if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may not use types
             raise _unsavable(path, f"has the key {key!r} of type {type(key).__name__}; keys are strings")
         child = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
-        result[f"${key}" if key.startswith("$") else key] = _encode(value, child, arrays, depth + 1)
+        result[f"${key}" if key.startswith("$") else key] = _encode(value, child, into, depth + 1)
     return result
 
 
-def _encode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
+def _encode(value: Any, path: str, into: Encoded, depth: int) -> Any:
     if isinstance(value, np.ndarray):
-        return _encode_array(cast("NDArray[Any]", value), path, arrays)
+        return _encode_array(cast("NDArray[Any]", value), path, into)
+    if isinstance(value, SealedArray):
+        into.sealed[path] = value
+        return {"$sealed": path}
     if isinstance(value, np.generic):
         return _encode_scalar(cast("np.generic[Any]", value), path)
     if isinstance(value, Mapping):
-        return _encode_mapping(cast("Mapping[str, Any]", value), path, arrays, depth)
+        return _encode_mapping(cast("Mapping[str, Any]", value), path, into, depth)
     if isinstance(value, list | tuple):
         if depth > MAX_DEPTH - 2:
             raise _unsavable(
                 path, f"is nested deeper than {MAX_DEPTH - 2} levels (does the state contain itself?)"
             )
         items = cast("list[Any]", value)
-        return [_encode(item, f"{path}/{index}", arrays, depth + 1) for index, item in enumerate(items)]
+        return [_encode(item, f"{path}/{index}", into, depth + 1) for index, item in enumerate(items)]
     # Exact types: an enum or other subclass would come back as something else.
     if value is None or type(value) in {bool, str}:
         return value
@@ -200,12 +193,12 @@ def _encode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
     raise _unsavable(
         path,
         f"is a {type(value).__module__}.{type(value).__qualname__}; a state may hold None, bool, int, "
-        "float, str, numpy arrays and scalars, and dicts, lists and tuples of them. Convert it in "
+        "float, str, numpy arrays and scalars, SealedArray, and dicts, lists and tuples of them. Convert it in "
         "state_dict()",
     )
 
 
-def _encode_array(value: NDArray[Any], path: str, arrays: Arrays) -> JsonObject:
+def _encode_array(value: NDArray[Any], path: str, into: Encoded) -> JsonObject:
     if isinstance(value, np.ma.MaskedArray):
         raise _unsavable(path, "is a masked array; store its data and its mask")
     array: NDArray[Any] = np.asarray(value)
@@ -218,9 +211,9 @@ def _encode_array(value: NDArray[Any], path: str, arrays: Arrays) -> JsonObject:
         )
     if name in _COMPLEX:
         pairs = np.ascontiguousarray(array).reshape(*array.shape, 1).view(_COMPLEX[name])
-        arrays[path] = pairs
+        into.arrays[path] = pairs
         return {"$complex": path}
-    arrays[path] = array
+    into.arrays[path] = array
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     return {"$array_f" if fortran else "$array": path}
 
@@ -230,7 +223,7 @@ def _encode_scalar(value: np.generic[Any], path: str) -> JsonObject:
     if name not in ARRAY_DTYPES:
         raise _unsavable(path, f"is a numpy scalar of type {name}; convert it to a Python number")
     plain = value.item()
-    return {"$scalar": [name, _encode(plain, path, {}, 0)]}
+    return {"$scalar": [name, _encode(plain, path, Encoded(), 0)]}
 
 
 def _unsavable(path: str, why: str) -> CheckpointError:
@@ -263,7 +256,7 @@ def _plain(value: Any, depth: int) -> Any:
 # -- decoding --------------------------------------------------------------------------------------
 
 
-def _decode_mapping(document: JsonObject, path: str, arrays: Arrays, depth: int) -> State:
+def _decode_mapping(document: JsonObject, path: str, arrays: Stored, depth: int) -> State:
     result: State = {}
     for key, value in document.items():
         if key.startswith("$$"):
@@ -274,7 +267,7 @@ def _decode_mapping(document: JsonObject, path: str, arrays: Arrays, depth: int)
     return result
 
 
-def _decode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
+def _decode(value: Any, path: str, arrays: Stored, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise CodecProblem(f"{path[:200]} is nested too deeply")
     if isinstance(value, list):
@@ -290,7 +283,7 @@ def _decode(value: Any, path: str, arrays: Arrays, depth: int) -> Any:
     return _decode_mapping(document, path, arrays, depth)
 
 
-def _decode_tag(tag: str, content: Any, path: str, arrays: Arrays) -> Any:
+def _decode_tag(tag: str, content: Any, path: str, arrays: Stored) -> Any:
     if tag == "$float" and isinstance(content, str) and content in _SPECIAL_FLOATS:
         return _SPECIAL_FLOATS[content]
     if tag == "$scalar" and isinstance(content, list) and len(cast("list[Any]", content)) == 2:
@@ -304,6 +297,8 @@ def _decode_tag(tag: str, content: Any, path: str, arrays: Arrays) -> Any:
         if content not in arrays:
             raise CodecProblem(f"{path} refers to the array {content!r}, which is missing or used twice")
         array = arrays.pop(content)
+        if isinstance(array, SealedArray):
+            raise CodecProblem(f"{path} has the form {tag!r}, and {content!r} is a sealed array")
         if tag == "$array_f":
             return np.asfortranarray(array)
         if tag == "$complex":
@@ -312,4 +307,10 @@ def _decode_tag(tag: str, content: Any, path: str, arrays: Arrays) -> Any:
             kind = next(wide for wide, narrow in _COMPLEX.items() if narrow == array.dtype.name)
             return np.ascontiguousarray(array).view(kind).reshape(array.shape[:-1])
         return array
+    if tag == "$sealed" and isinstance(content, str):
+        if not isinstance(arrays.get(content), SealedArray):
+            raise CodecProblem(
+                f"{path} refers to the sealed array {content!r}, which is missing or used twice"
+            )
+        return arrays.pop(content)
     raise CodecProblem(f"{path} has the unknown form {tag!r}")

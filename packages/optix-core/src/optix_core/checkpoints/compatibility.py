@@ -4,7 +4,7 @@ What has to fit are the arrays that make up the architecture. Optimizer moments 
 go, so they are left out: an agent names the top-level keys of its state that hold fixed arrays in
 ``architecture_keys`` (empty: nothing is fixed, ``load_state_dict`` rebuilds it all). An agent that says
 nothing is compared by ``"weights"`` if its state has that key, and otherwise by those arrays that both sides
-have.
+have. Sealed arrays hold what was collected and never count.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 from optix_core.checkpoints.codec import encode_components
 from optix_core.checkpoints.commit import Sealed
@@ -11,14 +12,16 @@ from optix_core.checkpoints.jsonio import MAX_JSON_BYTES, JsonObject, canonical,
 from optix_core.checkpoints.manifest import STATE_NAME, FileEntry
 from optix_core.checkpoints.tensors import describe, serialize
 from optix_core.errors import CheckpointError
-from optix_core.state import State
+from optix_core.state import SealedArray, State
 
 AGENT_TENSORS = "agent.safetensors"
 TRAINING_TENSORS = "training.safetensors"
 
 
-def seal_components(components: Mapping[str, State]) -> tuple[dict[str, Sealed], JsonObject]:
-    """Files of a checkpoint, and what the manifest says about states and arrays."""
+def seal_components(
+    components: Mapping[str, State],
+) -> tuple[dict[str, Sealed], dict[str, SealedArray], JsonObject]:
+    """Files of a checkpoint, sealed arrays by path, and what the manifest says about states and arrays."""
     encoded = encode_components(components)
     files: dict[str, Sealed] = {}
     # Two files, because every fsync costs milliseconds, and the agent's alone identify its state.
@@ -36,15 +39,24 @@ def seal_components(components: Mapping[str, State]) -> tuple[dict[str, Sealed],
         )
     files[STATE_NAME] = Sealed.of(state)
     entries: dict[str, JsonObject] = {}
+    segments = {path: FileEntry(array.file_size, array.digest) for path, array in encoded.sealed.items()}
     for name, document in encoded.document.items():
         arrays_file = files.get(AGENT_TENSORS if name == "agent" else TRAINING_TENSORS)
-        parts = [document, None if arrays_file is None else arrays_file.entry.sha256]
+        parts: list[Any] = [document, None if arrays_file is None else arrays_file.entry.sha256]
+        shared = {path: entry.sha256 for path, entry in segments.items() if path.startswith(f"{name}/")}
+        if shared:  # only then, so that digests of states without any are those of format 1.0
+            parts.append(shared)
         entries[name] = {"required": True, "digest": hashlib.sha256(canonical(parts)).hexdigest()}
-    return files, {
-        "components": entries,
-        "tensors": describe(encoded.arrays),
-        "content": content_digest(entries, {}),
-    }
+    return (
+        files,
+        encoded.sealed,
+        {
+            "segments": segments,
+            "components": entries,
+            "tensors": describe(encoded.arrays),
+            "content": content_digest(entries, {}),
+        },
+    )
 
 
 def content_digest(components: Mapping[str, JsonObject], opaque: Mapping[str, FileEntry]) -> str:

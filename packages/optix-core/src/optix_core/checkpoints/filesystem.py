@@ -90,8 +90,8 @@ class FileSystem:
             self.close(fd)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Atomically give a file or directory another name on the same file system."""
-        os.rename(source, target)
+        """Atomically give a file or directory another name on the same file system, replacing a file there."""
+        os.replace(source, target)
 
     def unlink(self, path: Path) -> None:
         """Remove a file or link."""

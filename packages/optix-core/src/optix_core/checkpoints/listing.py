@@ -108,11 +108,15 @@ class CheckpointListing:
         return self.scan()[0]
 
     def verify(self, name: str | None = None) -> dict[str, CheckpointError | None]:
-        """Check every byte of one or all checkpoints; name to what is wrong with it, or None."""
+        """Check every byte of one or all checkpoints; name to what is wrong with it, or None.
+
+        Segments that several share are read once.
+        """
         results: dict[str, CheckpointError | None] = {}
+        seen: dict[Path, str] = {}
         for candidate in self._names() if name is None else [name]:
             try:
-                reader.verify(self._fs, self.run_dir / candidate)
+                reader.verify(self._fs, self.run_dir / candidate, seen)
                 results[candidate] = None
             except FileNotFoundError:
                 if name is not None:
@@ -159,9 +163,11 @@ class CheckpointListing:
             return found
         path = self.run_dir / name if isinstance(name, str) and _NAME.fullmatch(name) else Path(name)
         try:
-            return reader.load(self._fs, path)
+            loaded = reader.load(self._fs, path)
         except FileNotFoundError:
             raise self._missing(str(name)) from None
+        self._loaded(loaded)
+        return loaded
 
     def find(self, order: Order, which: str) -> LoadedCheckpoint | None:
         """The first checkpoint in ``order`` whose every byte is right, read.
@@ -176,7 +182,13 @@ class CheckpointListing:
         Raises:
             CorruptCheckpoint: It names some and all are damaged, or no checkpoint here is intact.
         """
-        return self._first_good(order, which, reader.load)
+        loaded = self._first_good(order, which, reader.load)
+        if loaded is not None:
+            self._loaded(loaded)
+        return loaded
+
+    def _loaded(self, loaded: LoadedCheckpoint) -> None:
+        """Called with whatever was read and found right."""
 
     def _names(self) -> Names:
         return [

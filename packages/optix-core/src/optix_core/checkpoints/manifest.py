@@ -22,8 +22,8 @@ from optix_core.checkpoints.jsonio import JsonObject, JsonProblem, canonical, pa
 from optix_core.errors import CorruptCheckpoint, IncompatibleCheckpoint
 
 FORMAT = "optix.checkpoint"
-VERSION = (1, 0)
-"""Major and minor. A minor step adds optional fields; a major one needs a migration."""
+VERSION = (1, 1)
+"""Major and minor. A minor step adds optional fields; a major one needs a migration. 1.1: ``segments``."""
 
 MANIFEST_NAME = "manifest.json"
 STATE_NAME = "state.json"
@@ -63,6 +63,8 @@ class Manifest:
         components: State name to its digest and whether a reader must know it.
         content: Digest of all states together; equal contents have equal digests.
         files: Every file but the manifest.
+        segments: Sealed arrays by path inside the states: size and SHA-256 of the files in the run's
+            ``segments/`` directory that hold them (see segments.py).
         tensors: Dtype and shape of every array.
         platform: Where it was written; what exact continuation depends on.
         durability: "power" (survives power loss) or "process" (survives a killed process only).
@@ -87,6 +89,7 @@ class Manifest:
     components: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
     content: str = ""
     files: dict[str, FileEntry] = field(default_factory=dict[str, FileEntry])
+    segments: dict[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     tensors: JsonObject = field(default_factory=dict[str, Any])
     platform: JsonObject = field(default_factory=dict[str, Any])
     durability: str = "power"
@@ -95,19 +98,26 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes in all files but the manifest itself."""
+        """Bytes in all files of its directory but the manifest itself."""
         return sum(entry.size for entry in self.files.values())
+
+    @property
+    def shared_size(self) -> int:
+        """Bytes in the segments that it names, which other checkpoints of the run may name, too."""
+        return sum({entry.sha256: entry.size for entry in self.segments.values()}.values())
 
     def to_bytes(self) -> bytes:
         """The manifest as it is stored, with its digest."""
         document: JsonObject = {
             "format": FORMAT,
             "format_version": list(VERSION),
-            "min_reader": [VERSION[0], 0],
+            "min_reader": [1, 1] if self.segments else [1, 0],
         }
         for item in fields(self):
             document[item.name] = getattr(self, item.name)
-        document["files"] = {name: {"size": e.size, "sha256": e.sha256} for name, e in self.files.items()}
+        for table in ("files", "segments"):
+            entries = cast("dict[str, FileEntry]", document[table])
+            document[table] = {name: {"size": e.size, "sha256": e.sha256} for name, e in entries.items()}
         document["digest"] = _digest_of(document)
         return canonical(document)
 
@@ -217,6 +227,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "components": dict,
     "content": str,
     "files": dict,
+    "segments": dict,
     "tensors": dict,
     "platform": dict,
     "durability": str,
@@ -225,19 +236,26 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
+_SINCE_1_1 = ("segments",)
+
+
 def _checked(document: JsonObject) -> JsonObject:
     """Fields of the manifest with their types; fields that a later minor version added are ignored."""
     values: JsonObject = {}
     for name, kind in _TYPES.items():
-        if name not in document:
+        if name not in document and name not in _SINCE_1_1:
             raise ValueError(f"{name} is missing")
-        value = document[name]
+        value = document.get(name, {})
         if not isinstance(value, kind) or isinstance(value, bool):
             raise TypeError(f"{name} is {value!r}")
         values[name] = value
     if values["kind"] not in KINDS:
         raise ValueError(f"kind is {values['kind']!r}")
-    values["files"] = {name: _file_entry(name, entry) for name, entry in values["files"].items()}
+    for name in values["files"]:
+        if not is_safe_name(name):
+            raise ValueError(f"{name!r} is not allowed as the name of a file")
+    for table in ("files", "segments"):
+        values[table] = {name: _file_entry(name, entry) for name, entry in values[table].items()}
     for name, entry in values["components"].items():
         if not isinstance(entry, dict):
             raise TypeError(f"component {name!r} is {entry!r}")
@@ -245,8 +263,6 @@ def _checked(document: JsonObject) -> JsonObject:
 
 
 def _file_entry(name: str, entry: Any) -> FileEntry:
-    if not is_safe_name(name):
-        raise ValueError(f"{name!r} is not allowed as the name of a file")
     if not isinstance(entry, dict):
         raise TypeError(f"file {name!r} is {entry!r}")
     content = cast("JsonObject", entry)

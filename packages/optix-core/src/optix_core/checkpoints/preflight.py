@@ -13,17 +13,18 @@ CHECKPOINTS_OF_SPACE = 3
 LEAST_FREE_BYTES = 2**20
 
 
-def preflight(fs: FileSystem, run_dir: Path, expected_bytes: int = 0) -> None:
+def preflight(fs: FileSystem, run_dir: Path, expected_bytes: int = 0, shared_bytes: int = 0) -> None:
     """Try everything that a save does.
 
     Args:
         fs: System calls.
         run_dir: Existing directory whose lock the caller holds, so locking works.
-        expected_bytes: Size of one checkpoint, as far as it is known.
+        expected_bytes: Size of one checkpoint without its segments, as far as it is known.
+        shared_bytes: Size of the segments that checkpoints share.
 
     Raises:
         CheckpointError: Creating, syncing, renaming or removing does not work there, or the space does not
-            suffice for three checkpoints.
+            suffice for three checkpoints and one set of segments.
     """
     trial = run_dir / f"{TEMPORARY}{secrets.token_hex(8)}"
     renamed = run_dir / f"{TEMPORARY}{secrets.token_hex(8)}"
@@ -48,7 +49,7 @@ def preflight(fs: FileSystem, run_dir: Path, expected_bytes: int = 0) -> None:
             "writable directory on a local disk. Nothing has been trained yet.",
             code="E-CKPT-UNWRITABLE",
         ) from error
-    needed = max(CHECKPOINTS_OF_SPACE * expected_bytes, LEAST_FREE_BYTES)
+    needed = max(CHECKPOINTS_OF_SPACE * expected_bytes + shared_bytes, LEAST_FREE_BYTES)
     if free < needed:
         raise CheckpointError(
             f"{run_dir} has {free:,} bytes free; {CHECKPOINTS_OF_SPACE} checkpoints need {needed:,}. Free "

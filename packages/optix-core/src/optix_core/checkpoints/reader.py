@@ -13,10 +13,11 @@ from optix_core.checkpoints.codec import Arrays, CodecProblem, decode_components
 from optix_core.checkpoints.commit import WEIGHTS_NAME, files_below
 from optix_core.checkpoints.filesystem import FileSystem, NotARegularFile
 from optix_core.checkpoints.jsonio import MAX_JSON_BYTES, JsonProblem, canonical, parse_object
-from optix_core.checkpoints.manifest import MANIFEST_NAME, STATE_NAME, Manifest
+from optix_core.checkpoints.manifest import MANIFEST_NAME, STATE_NAME, FileEntry, Manifest
+from optix_core.checkpoints.segments import segment_name, segments_directory
 from optix_core.checkpoints.tensors import TensorProblem, describe, deserialize
 from optix_core.errors import CheckpointError, CorruptCheckpoint, IncompatibleCheckpoint
-from optix_core.state import State
+from optix_core.state import SealedArray, State, sealed_header
 
 TENSOR_SUFFIX = ".safetensors"
 
@@ -124,8 +125,14 @@ def read_info(fs: FileSystem, path: Path) -> CheckpointInfo:
     return CheckpointInfo(path, Manifest.from_bytes(data, str(where)))
 
 
-def verify(fs: FileSystem, path: Path) -> CheckpointInfo:
-    """Check every byte of the checkpoint in directory ``path``.
+def verify(fs: FileSystem, path: Path, seen: dict[Path, str] | None = None) -> CheckpointInfo:
+    """Check every byte of the checkpoint in directory ``path``, and of the segments that it names.
+
+    Args:
+        fs: System calls.
+        path: The checkpoint's directory.
+        seen: Segments that this sweep over several checkpoints has found right, with their digests; they are
+            not read again, and new ones are added.
 
     Raises:
         CorruptCheckpoint: See the message for file, expected and found.
@@ -136,6 +143,7 @@ def verify(fs: FileSystem, path: Path) -> CheckpointInfo:
         info = read_info(fs, path)
         for name in _expected_files(fs, info):
             _read_verified(fs, info, name)
+        read_segments(fs, info, {} if seen is None else seen)
         return info
 
 
@@ -166,7 +174,7 @@ def _load(fs: FileSystem, path: Path) -> LoadedCheckpoint:
     if describe(arrays) != info.manifest.tensors:
         raise CorruptCheckpoint(f"{path}: the arrays found are not those that the manifest lists.")
     try:
-        components = decode_components(document, arrays)
+        components = decode_components(document, arrays | _load_segments(fs, info))
     except CodecProblem as error:
         raise CorruptCheckpoint(f"{path / STATE_NAME} is broken: {error}.") from None
     missing = set(info.manifest.components) ^ set(components)
@@ -175,6 +183,66 @@ def _load(fs: FileSystem, path: Path) -> LoadedCheckpoint:
             f"{path}: manifest and {STATE_NAME} disagree about {', '.join(sorted(missing))}."
         )
     return LoadedCheckpoint(info, components, path / WEIGHTS_NAME if opaque else None)
+
+
+def read_segments(fs: FileSystem, info: CheckpointInfo, seen: dict[Path, str]) -> None:
+    """Check every byte of the segments that ``info`` names, one at a time."""
+    place = segments_directory(info.path)
+    for entry in info.manifest.segments.values():
+        path = place / segment_name(entry.sha256)
+        if seen.get(path) != entry.sha256:
+            _read_segment(fs, info, path, entry)
+            seen[path] = entry.sha256
+
+
+def _load_segments(fs: FileSystem, info: CheckpointInfo) -> dict[str, SealedArray]:
+    """Sealed arrays by path inside the states; equal ones are one object."""
+    place = segments_directory(info.path)
+    known: dict[str, SealedArray] = {}
+    for entry in info.manifest.segments.values():
+        if entry.sha256 not in known:
+            path = place / segment_name(entry.sha256)
+            known[entry.sha256] = _parse_segment(_read_segment(fs, info, path, entry), path, entry)
+    return {name: known[entry.sha256] for name, entry in info.manifest.segments.items()}
+
+
+def _read_segment(fs: FileSystem, info: CheckpointInfo, path: Path, entry: FileEntry) -> bytearray:
+    try:
+        size = fs.size(path)
+        if size != entry.size:
+            raise CorruptCheckpoint(
+                f"{path} has {size} bytes; {entry.size} are expected, and {info.path} needs them."
+            )
+        data = fs.read(path, entry.size)
+    except FileNotFoundError:
+        raise CorruptCheckpoint(
+            f"{path} is missing ({entry.size} bytes expected), and {info.path} needs it. Copy a run directory "
+            f"as a whole: its checkpoints share {path.parent.name}/."
+        ) from None
+    except NotARegularFile:
+        raise CorruptCheckpoint(f"{path} is not a plain file, and {info.path} needs it.") from None
+    except OSError as error:
+        raise UnreadableCheckpoint(
+            f"{path} cannot be read: {error.strerror or error}; {info.path} needs it."
+        ) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != entry.sha256:
+        raise CorruptCheckpoint(
+            f"{path} was changed: its SHA-256 is {digest}; {entry.sha256} is expected, and {info.path} needs it."
+        )
+    return data
+
+
+def _parse_segment(data: bytearray, path: Path, entry: FileEntry) -> SealedArray:
+    try:
+        arrays = deserialize(data)
+    except TensorProblem as error:
+        raise CorruptCheckpoint(f"{path} is broken: {error}.") from None
+    array = arrays.get("data")
+    # Only this spelling of a header makes the file's hash the array's digest.
+    if array is None or not data.startswith(sealed_header(array.dtype.name, array.shape, array.nbytes)):
+        raise CorruptCheckpoint(f"{path} is no segment that optix wrote.")
+    return SealedArray(array, digest=entry.sha256)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from optix_core.base_agent import BaseAgent
-from optix_core.checkpoints.codec import decode_value
+from optix_core.checkpoints.codec import Encoded, decode_value, encode_components
 from optix_core.checkpoints.compatibility import architecture_keys, check_compatible, describe_agent, fits
 from optix_core.checkpoints.filesystem import FileSystem
 from optix_core.checkpoints.lock import RunLock
@@ -23,7 +23,7 @@ from optix_core.checkpoints.reporting import Report, warn
 from optix_core.checkpoints.retention import by_score
 from optix_core.checkpoints.store import CheckpointStore
 from optix_core.errors import CheckpointNotSaved, CorruptCheckpoint, IncompatibleCheckpoint
-from optix_core.state import State, Stateful, arrays_in
+from optix_core.state import State, Stateful
 from optix_core.types import EvalMetrics, HyperparamSet, PolicySnapshot
 
 FAILURES_ALLOWED = 3
@@ -109,8 +109,11 @@ class CheckpointRegistry:
         Raises:
             CheckpointError: It cannot, and why; :class:`CheckpointLocked` if another process writes there.
         """
-        arrays = arrays_in(agent.state_dict()) if isinstance(agent, Stateful) else {}
-        self.store.preflight(sum(array.nbytes for array in arrays.values()))
+        state = encode_components({AGENT: agent.state_dict()}) if isinstance(agent, Stateful) else Encoded()
+        self.store.preflight(
+            sum(array.nbytes for array in state.arrays.values()),
+            sum(array.file_size for array in state.sealed.values()),
+        )
 
     def save(
         self,

@@ -9,6 +9,7 @@ run_dir/
     agent.safetensors      arrays of the agent
     training.safetensors   arrays of everything else
     weights...             instead of the agent's state, for agents that offer save_weights only
+  segments/                sealed arrays, each once for all checkpoints (see segments.py)
   .tmp-*  .trash-*         unfinished saves and removals
   quarantine/              damaged checkpoints
 ```
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,12 @@ from optix_core.checkpoints.manifest import (
     score_parts,
 )
 from optix_core.checkpoints.preflight import preflight
-from optix_core.checkpoints.reader import CheckpointInfo
+from optix_core.checkpoints.reader import CheckpointInfo, LoadedCheckpoint
 from optix_core.checkpoints.reporting import Report, warn
 from optix_core.checkpoints.retention import evictable
+from optix_core.checkpoints.segments import SEGMENTS, Segments, digests_beyond
 from optix_core.errors import CheckpointError, CheckpointNotSaved
-from optix_core.state import State
+from optix_core.state import SealedArray, State
 
 _LARGEST_STEP = 10**19 - 1
 # The store has a method called list, so inside the class these types go by other names.
@@ -92,6 +94,7 @@ class CheckpointStore(CheckpointListing):
         self._sync = durability == "power"
         self._run_id = run_id
         self._protected: set[str] = set()
+        self._segments = Segments(self._fs, self.run_dir)
         self._session = secrets.token_hex(8)
         self._untidy = True
         try:
@@ -173,7 +176,7 @@ class CheckpointStore(CheckpointListing):
         for name in finite:
             if name in components:
                 require_finite(name, components[name])
-        files, described = seal_components(components)
+        files, sealed, described = seal_components(components)
         number, score_state = score_parts(score)
         described |= {
             "kind": kind,
@@ -198,26 +201,30 @@ class CheckpointStore(CheckpointListing):
         self._untidy |= not self._lock.held  # somebody may have died here since
         with self._lock:
             try:
-                info = self._commit(files, described, opaque)
+                info = self._commit(files, sealed.values(), described, opaque)
             except OSError as error:
                 self._untidy = True
-                raise self._not_saved(
-                    step, sum(sealed.entry.size for sealed in files.values()), error
-                ) from error
+                needed = sum(file.entry.size for file in files.values())
+                needed += self._segments.missing_bytes(sealed.values())
+                raise self._not_saved(step, needed, error) from error
             self._prune(pins)
         return info
 
-    def preflight(self, expected_bytes: int = 0) -> None:
+    def preflight(self, expected_bytes: int = 0, shared_bytes: int = 0) -> None:
         """Make sure, before training, that this directory can hold a run.
+
+        Args:
+            expected_bytes: Size of one checkpoint without its segments, as far as it is known.
+            shared_bytes: Size of the segments, which checkpoints share.
 
         Raises:
             CheckpointLocked: Another process writes here, or locking does not work.
             CheckpointError: Something else does not work there, or space for three checkpoints of
-                ``expected_bytes`` is lacking.
+                ``expected_bytes`` and one set of segments is lacking.
         """
         try:
             with self._lock:
-                preflight(self._fs, self.run_dir, expected_bytes)
+                preflight(self._fs, self.run_dir, expected_bytes, shared_bytes)
         except OSError as error:
             raise CheckpointError(
                 f"{self.run_dir} cannot be locked: {error.strerror or error}. Choose a directory that you "
@@ -226,9 +233,9 @@ class CheckpointStore(CheckpointListing):
             ) from error
 
     def gc(self) -> Names:
-        """Remove what interrupted saves left; returns the names."""
+        """Remove what interrupted saves left, and segments that no checkpoint names; returns the names."""
         with self._lock:
-            return collect_garbage(self._fs, self.run_dir)
+            return self._collect(())
 
     def quarantine(self, name: str) -> Path:
         """Move a damaged checkpoint to ``quarantine/``; returns where it lies now."""
@@ -238,10 +245,14 @@ class CheckpointStore(CheckpointListing):
     # -- inside ------------------------------------------------------------------------------------
 
     def _commit(
-        self, files: dict[str, Sealed], described: JsonObject, opaque: Callable[[Path], None] | None
+        self,
+        files: dict[str, Sealed],
+        sealed: Collection[SealedArray],
+        described: JsonObject,
+        opaque: Callable[[Path], None] | None,
     ) -> CheckpointInfo:
         if self._untidy:
-            collect_garbage(self._fs, self.run_dir)
+            self._collect(array.digest for array in sealed)
             self._untidy = False
         present = self.list()
         described["sequence"] = 1 + max((info.sequence for info in present), default=0)
@@ -269,6 +280,7 @@ class CheckpointStore(CheckpointListing):
             written.append(Manifest.from_bytes(data, name))
             return name, data
 
+        self._segments.write(sealed, sync=self._sync)
         commit(self._fs, self.run_dir, files, manifest, opaque, sync=self._sync)
         info = CheckpointInfo(self.run_dir / name, written[0])
         self._compare_with_earlier(info, siblings)
@@ -299,6 +311,7 @@ class CheckpointStore(CheckpointListing):
 
     def _prune(self, pins: Collection[str]) -> None:
         """Remove what retention lets go. The save before it is durable, so a failure here can wait."""
+        shared = False
         for info in evictable(self.list(), self._keep, {*pins, *self._protected}):
             try:
                 discard(self._fs, info.path, sync=self._sync)
@@ -309,6 +322,38 @@ class CheckpointStore(CheckpointListing):
                     "again later."
                 )
                 return
+            shared |= bool(info.manifest.segments)
+        if shared:
+            try:
+                self._collect_segments(())
+            except OSError as error:
+                self._untidy = True
+                self._report(
+                    f"Could not remove old segments in {self.run_dir}: {error.strerror or error}. Trying again later."
+                )
+
+    def _collect(self, needed: Iterable[str]) -> Names:
+        """Remove what interrupted saves and removals left; segments in ``needed`` are about to be named."""
+        return collect_garbage(self._fs, self.run_dir) + self._collect_segments(needed)
+
+    def _collect_segments(self, needed: Iterable[str]) -> Names:
+        infos = self.list()
+        named = {entry.sha256 for info in infos for entry in info.manifest.segments.values()} | set(needed)
+        try:
+            named |= digests_beyond(self._fs, self.run_dir, {info.name for info in infos})
+        except OSError as error:  # not a reason to lose anything, nor to stop saving
+            if SEGMENTS not in self._reported:
+                self._reported.add(SEGMENTS)
+                self._report(
+                    f"Segments that no checkpoint needs are kept: what else lies in {self.run_dir} cannot be "
+                    f"read ({error.strerror or error})."
+                )
+            return self._segments.collect(None)
+        return self._segments.collect(named)
+
+    def _loaded(self, loaded: LoadedCheckpoint) -> None:
+        if loaded.info.path.parent == self.run_dir:
+            self._segments.note_verified(loaded.info.manifest.segments.values())
 
     def _not_saved(self, step: int, needed: int, error: OSError) -> CheckpointNotSaved:
         try:
