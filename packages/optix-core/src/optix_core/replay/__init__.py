@@ -1,0 +1,23 @@
+"""Experience kept and drawn again: rings of single steps, prioritised and hindsight draws, and when to learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optix_core._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from optix_core.replay.batch import Batch as Batch
+    from optix_core.replay.cadence import Cadence as Cadence
+    from optix_core.replay.ring import ReplayBuffer as ReplayBuffer
+    from optix_core.replay.windows import observe_window as observe_window
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "Batch": ".batch",
+        "Cadence": ".cadence",
+        "ReplayBuffer": ".ring",
+        "observe_window": ".windows",
+    },
+)
