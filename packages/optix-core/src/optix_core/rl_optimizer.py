@@ -279,6 +279,7 @@ class RLOptimizer:
             callbacks=self._callbacks,
             val_pipeline=self._val_pipeline,
             decision_log=directory.log(),
+            started_with={"preset": self._run_config["preset"]} if "preset" in self._run_config else None,
             **self._loop_options,
         )
 

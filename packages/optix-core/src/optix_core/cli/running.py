@@ -105,6 +105,7 @@ def banner(config: TrainConfig, optimizer: Optimizer) -> list[str]:
     target = "" if config.target_score is None else f", or a score of {number(config.target_score)}"
     return [
         f"env      {config.env}  x {config.n_envs}, seed {config.seed}",
+        *([] if config.preset is None else [f"preset   {config.preset['name']}: {config.preset['source']}"]),
         f"agent    {name}{chosen}",
         f"params   {values}",
         f"budget   {budget}: until converged{target}",

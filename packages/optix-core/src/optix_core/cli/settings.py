@@ -21,6 +21,11 @@ def add_settings(parser: argparse.ArgumentParser, what: str, metavar: str) -> No
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of verbs that read a configuration."""
     parser.add_argument("--config", metavar="FILE", help="settings from a .toml, .yaml or .yml file")
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="settings that are known to work, or auto for the environment's first: optix presets list",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="root seed of everything random in the run")
     parser.add_argument(
         "--run-dir", metavar="DIR", help="directory of this run; a new one below ./optix_runs by default"
@@ -55,7 +60,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
     from optix_core.config.load import load_config
 
     env, overrides = split_words(args.words)
-    settings = {"env": env, "seed": args.seed, "run_dir": args.run_dir}
+    settings = {"env": env, "preset": args.preset, "seed": args.seed, "run_dir": args.run_dir}
     given = {name: value for name, value in settings.items() if value is not None}
     try:
         return load_config(args.config, overrides, settings=given, agent_options=_agent_options())

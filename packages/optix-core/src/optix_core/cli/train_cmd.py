@@ -10,6 +10,7 @@ EPILOG = """\
 examples:
   optix train CartPole-v1
   optix train CartPole-v1 n_envs=8 learning_rate=1e-3 --seed 1
+  optix train CartPole-v1 --preset auto
   optix train --config run.toml max_steps=1e5 tuner.name=fixed
 What can be set, and to what it is set: optix config show CartPole-v1
 

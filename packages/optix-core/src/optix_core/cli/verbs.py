@@ -34,6 +34,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("eval", "play episodes with a trained policy", "optix_core.cli.evaluate_cmd", json=True),
     Verb("explain", "tell in sentences what a run did and why", "optix_core.cli.explain_cmd", json=True),
     Verb("config", "show a configuration: each value and where it came from", "optix_core.cli.config_cmd"),
+    Verb("presets", "list or show settings that are known to work, with their source", "optix_core.cli.presets_cmd"),
     Verb("plugins", "list, examine, diagnose or create plugins", "optix_core.cli.plugins_cmd"),
     Verb("components", "list agents, tuners and all else, with who offers it", "optix_core.cli.components_cmd", True),
     Verb("agents", "show which agent an environment would get, and why", "optix_core.cli.agents_cmd"),

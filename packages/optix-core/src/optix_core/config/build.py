@@ -163,7 +163,13 @@ def _record(config: TrainConfig, agent: BaseAgent) -> dict[str, Any]:
 
     info = spec_info_of(agent)
     chosen = config.algorithm if info is None else f"{info['plugin']}:{info['spec']}"
-    return {"train": {**config_to_dict(config), "algorithm": chosen, "run_dir": None}, "algorithm": chosen}
+    record: dict[str, Any] = {
+        "train": {**config_to_dict(config), "algorithm": chosen, "run_dir": None},
+        "algorithm": chosen,
+    }
+    if config.preset is not None:
+        record["preset"] = dict(config.preset)
+    return record
 
 
 def _target(config: TrainConfig, env: Any) -> tuple[Any, ...]:

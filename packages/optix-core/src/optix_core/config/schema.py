@@ -13,6 +13,10 @@ from optix_core.errors import ConfigError
 TOP: dict[str, Field] = {
     "env": Field(kinds=("str",), help="registered id of the environment, for example CartPole-v1"),
     "env_kwargs": Field(kinds=("table",), default={}, help="keyword arguments of the environment"),
+    "preset": Field(
+        kinds=("str", "table", "none"),
+        help="name of a preset, or auto: its settings are used where none are given; see optix presets list",
+    ),
     "algorithm": Field(
         kinds=("str", "none"), help="agent or algorithm; none: chosen by the environment's spaces"
     ),
@@ -52,6 +56,7 @@ class TrainConfig:
     Attributes:
         env: Registered id of the environment.
         env_kwargs: Keyword arguments of the environment.
+        preset: Which preset was applied (``name``, ``source``, ``digest``); its settings are among the others.
         algorithm: Agent or algorithm; None: chosen by the environment's spaces.
         framework: Backend; None: whatever is installed.
         deterministic: Whether to prefer a deterministic policy.
@@ -75,6 +80,7 @@ class TrainConfig:
 
     env: str
     env_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    preset: Mapping[str, Any] | None = None
     algorithm: str | None = None
     framework: str | None = None
     deterministic: bool | None = None
@@ -100,7 +106,7 @@ class TrainConfig:
         """A checked configuration.
 
         Args:
-            data: Nested settings.
+            data: Nested settings. ``preset`` may be a name or ``"auto"``.
             provenance: Where they came from, for messages.
 
         Raises:
@@ -110,6 +116,10 @@ class TrainConfig:
         elsewhere = {**{name: f"optimizer.{name}" for name in optimizer_fields()}, **_ALIASES}
         check_names(data, TOP, "", origins, elsewhere)
         data = _hoisted(data, origins)
+        if data.get("preset") is not None:
+            from optix_core.presets.apply import with_preset
+
+            data = with_preset(data, origins)
         if data.get("env") is None:
             raise ConfigError(
                 'no environment is given. Name one: optix train CartPole-v1, or env = "CartPole-v1" in the file'

@@ -30,7 +30,7 @@ from optix_core.loop.verbose import VerboseWriter
 from optix_core.types import EvalMetrics, LoopState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from optix_core.base_agent import BaseAgent
     from optix_core.base_evaluator import BaseEvaluator
@@ -84,6 +84,7 @@ class LoopController:
         confirm_episodes: Fresh episodes on which the best candidates are compared at the end; 0 switches it off.
         checkpoint_every: Windows between checkpoints that allow resuming (improvements are stored besides).
         decision_log: Where every decision goes with its numbers.
+        started_with: Facts that the log's first line is to hold besides the budget and the hyperparameters.
         handle_signals: Stop cleanly on SIGINT, SIGTERM and SIGHUP (main thread only).
         strict_callbacks: Raise the exceptions of observers too.
     """
@@ -119,6 +120,7 @@ class LoopController:
         confirm_episodes: int = 50,
         checkpoint_every: int = 5,
         decision_log: DecisionLog | None = None,
+        started_with: Mapping[str, Any] | None = None,
         handle_signals: bool = True,
         strict_callbacks: bool = False,
     ) -> None:
@@ -127,6 +129,7 @@ class LoopController:
         self.evaluator = evaluator
         self.registry = checkpoint_registry
         self.decision_log = decision_log
+        self._started_with = dict(started_with or {})
         self.scheduler = backoff_scheduler
         self.scheduler.configure(
             improvement_margin=improvement_margin,
@@ -253,6 +256,7 @@ class LoopController:
                 "started",
                 budget=dataclasses.asdict(self.budget),
                 hyperparams=self.agent.get_hyperparams().params,
+                **self._started_with,
             )
             self._measure_baseline()
             if self.registry.best is None:

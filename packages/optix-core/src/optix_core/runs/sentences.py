@@ -71,7 +71,9 @@ RULES: dict[str, Callable[[Numbers], str]] = {
 def _started(e: Numbers) -> tuple[str, str]:
     budget = {k: v for k, v in _table(e, "budget").items() if v is not None}
     limits = ", ".join(f"{name} {_n(value)}" for name, value in budget.items()) or "no limit: until converged"
-    return "start", f"budget: {limits}; {_values(e.get('hyperparams') or {})}"
+    preset = _table(e, "preset")
+    used = f"preset {preset.get('name')} ({preset.get('source')}); " if preset else ""
+    return "start", f"{used}budget: {limits}; {_values(e.get('hyperparams') or {})}"
 
 
 def _trial(e: Numbers) -> tuple[str, str]:
