@@ -12,6 +12,7 @@ from torch import nn
 
 from optix_core.acting import MLPSpec, PolicySpec
 from optix_core.errors import ConfigError
+from optix_torch.encoder_modules import Flattened
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -19,6 +20,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
     "sigmoid": nn.Sigmoid,
 }
+"""What ``activation=`` may be; all of them have a mirror in ``optix_core.acting``."""
 
 _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
     "tanh": torch.tanh,
@@ -72,13 +74,15 @@ def standard_mlp(module: nn.Module) -> tuple[MLPSpec, list[nn.Parameter]] | None
     """The shape of ``module`` and its parameters in the order of ``MLPSpec.layout``; None if it is not plain.
 
     Plain means: an ``nn.Sequential`` (perhaps of such) of ``nn.Linear`` with bias, each followed by at most one
-    activation of :data:`ACTIVATIONS`, all trainable, without hooks.
+    activation of :data:`ACTIVATIONS`, all trainable, without hooks; a layer that flattens observations may come first.
     """
     sizes: list[int] = []
     activations: list[str] = []
     parameters: list[nn.Parameter] = []
     names = {kind: name for name, kind in ACTIVATIONS.items()}
     for layer in _flattened(module):
+        if not sizes and _flattens(layer):  # the mirror and the closed form flatten whatever they get
+            continue
         if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
             return None
         if type(layer) is nn.Linear:
@@ -119,7 +123,7 @@ def as_function(
     ]
 
     def forward(observations: torch.Tensor) -> torch.Tensor:
-        x = observations if observations.ndim == 2 else observations.flatten(1)
+        x = observations if observations.ndim == 2 else observations.reshape(len(observations), -1)
         for weight, bias, activation in layers:
             x = nn.functional.linear(x, weight, bias)
             if activation is not None:
@@ -136,6 +140,13 @@ def _flattened(module: nn.Module) -> list[nn.Module]:
         for child in module:
             found += _flattened(child)
     return found
+
+
+def _flattens(layer: nn.Module) -> bool:
+    """Whether it only makes rows of what it gets."""
+    whole = isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (1, -1)
+    plain = not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
+    return plain and (whole or type(layer) is Flattened)
 
 
 def require_architecture(hidden_sizes: object, activation: str, *, owner: str) -> tuple[int, ...]:
