@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from optix_core.acting.parameters import ParameterLayout as ParameterLayout
     from optix_core.acting.policy import NumpyPolicy as NumpyPolicy
     from optix_core.acting.policy import PolicySpec as PolicySpec
+    from optix_core.acting.recurrent import RecurrentCell as RecurrentCell
+    from optix_core.acting.recurrent import RecurrentSpec as RecurrentSpec
 
 _EXPORTS = {
     "LOG_STD_BOUNDS": ".heads",
@@ -26,6 +28,8 @@ _EXPORTS = {
     "NumpyPolicy": ".policy",
     "ParameterLayout": ".parameters",
     "PolicySpec": ".policy",
+    "RecurrentCell": ".recurrent",
+    "RecurrentSpec": ".recurrent",
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)
