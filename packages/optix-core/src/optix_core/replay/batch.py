@@ -74,11 +74,12 @@ def n_step_targets(
     n = rewards.shape[1]
     ends = stops | terminated
     ends[:, -1] = True
-    last = ends.argmax(axis=1)
+    last: NDArray[np.int64] = ends.argmax(axis=1)
+    over = terminated[np.arange(len(last)), last]
     powers = gamma ** np.arange(n + 1, dtype=np.float64)
     # Selection, not multiplication by zero: what lies behind the end is no part of the path.
-    within = np.where(np.arange(n) <= last[:, None], rewards * powers[:-1], 0.0)
-    over = np.take_along_axis(terminated, last[:, None], axis=1)[:, 0]
+    reached: NDArray[np.bool_] = np.less_equal(np.arange(n), last[:, None])
+    within = np.where(reached, rewards * powers[:-1], 0.0)
     return NStepTargets(
         rewards=within.sum(axis=1).astype(np.float32),
         discounts=np.where(over, 0.0, powers[last + 1]).astype(np.float32),

@@ -39,13 +39,13 @@ def dtype_from_text(text: str) -> np.dtype[Any]:
 
 def same_rows(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
     """``[N]``: which of N observations are equal, part by part; padding between the fields of records is not read."""
+    same = np.ones(len(a), np.bool_)
     if a.dtype.names is not None:
-        same = np.ones(len(a), np.bool_)
         for name in a.dtype.names:
             same &= same_rows(a[name], b[name])
-        return same
-    equal: NDArray[np.bool_] = np.equal(a, b).reshape(len(a), -1).all(axis=1)
-    return equal
+    else:
+        same &= np.equal(a, b).reshape(len(a), -1).all(axis=1)
+    return same
 
 
 def _description(value: Any) -> Any:
