@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from optix_core.checkpoints.filesystem import Entry, FileSystem
+from optix_core.state import SealedArray
 
 CHANGING = (
     "mkdir",
@@ -143,6 +144,15 @@ def small_state(value: float = 0.0) -> dict[str, Any]:
     }
 
 
+def sealed_state(value: float = 0.0) -> dict[str, Any]:
+    """The same with a replay memory: neighbours share segments, and no segment is shared by all."""
+    state = small_state(value)
+    ring = [SealedArray(np.full((2, 3), int(value) // 2 + i, np.uint8)) for i in range(2)]
+    state["agent"]["replay"] = {"segments": ring, "open": np.full(3, value, np.float32)}
+    state["loop"]["seen"] = SealedArray(np.full(2, value, np.float32))
+    return state
+
+
 @pytest.fixture
 def fast_path(tmp_path: Path) -> Iterator[Path]:
     """A directory in memory where there is one: hundreds of saves without waiting for a disk."""
@@ -176,6 +186,18 @@ def tree() -> Any:
 @pytest.fixture
 def state() -> Any:
     return small_state
+
+
+@pytest.fixture(params=["plain", "sealed"])
+def any_state(request: pytest.FixtureRequest) -> Any:
+    """A state with and one without sealed arrays, for promises that hold for both."""
+    return sealed_state if request.param == "sealed" else small_state
+
+
+@pytest.fixture
+def with_segments() -> Any:
+    """A state with sealed arrays."""
+    return sealed_state
 
 
 @pytest.fixture

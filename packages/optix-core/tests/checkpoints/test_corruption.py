@@ -16,6 +16,12 @@ ROOT = Path("/run")
 
 
 @pytest.fixture
+def state(any_state: Any) -> Any:
+    """Every test here is made with and without sealed arrays."""
+    return any_state
+
+
+@pytest.fixture
 def saved(fast_path: Path, state: Any, tree: Any) -> dict[str, Any]:
     """Two small checkpoints as nested dicts."""
     store = CheckpointStore(fast_path)
@@ -34,14 +40,24 @@ def accepts(memory_fs: Any, tree: dict[str, Any], name: str) -> bool:
 
 def flips_survived(memory_fs: Any, tree: dict[str, Any], name: str) -> tuple[int, list[tuple[str, int]]]:
     count, survivors = 0, []
-    for file, content in tree[name].items():
+    for folder, file, content in files_of(tree, name):
         for bit in range(8 * len(content)):
             changed = bytearray(content)
             changed[bit // 8] ^= 1 << (bit % 8)
             count += 1
-            if accepts(memory_fs, {name: {**tree[name], file: bytes(changed)}}, name):
+            if accepts(memory_fs, {**tree, folder: {**tree[folder], file: bytes(changed)}}, name):
                 survivors.append((file, bit))
     return count, survivors
+
+
+def files_of(tree: dict[str, Any], name: str) -> list[tuple[str, str, bytes]]:
+    """Folder, name and content of all that belongs to a checkpoint, segments that it names included."""
+    manifest = tree[name]["manifest.json"].decode()
+    found = [(name, file, content) for file, content in tree[name].items()]
+    for file, content in tree.get("segments", {}).items():
+        if file.removesuffix(".safetensors") in manifest:
+            found.append(("segments", file, content))
+    return found
 
 
 def test_every_single_bit_flip_is_found(memory_fs: Any, saved: dict[str, Any]) -> None:
@@ -49,7 +65,7 @@ def test_every_single_bit_flip_is_found(memory_fs: Any, saved: dict[str, Any]) -
     assert accepts(memory_fs, saved, name)
     count, survivors = flips_survived(memory_fs, saved, name)
     assert survivors == []
-    assert count == 8 * sum(map(len, saved[name].values())) > 10_000
+    assert count == 8 * sum(len(content) for *_, content in files_of(saved, name)) > 10_000
 
 
 @pytest.mark.slow
@@ -70,7 +86,7 @@ def test_the_flip_test_can_fail(
     """Without the comparison of hashes, flips in arrays go unnoticed."""
     name = "ckpt-000000000002"
     monkeypatch.setattr(reader, "_read_verified", lambda fs, info, file: fs.read(info.path / file, 10**9))
-    only = {name: {**saved[name]}}
+    only = {**saved, name: {**saved[name]}}
     changed = bytearray(only[name]["agent.safetensors"])
     changed[-1] ^= 1
     only[name]["agent.safetensors"] = bytes(changed)
@@ -79,15 +95,36 @@ def test_the_flip_test_can_fail(
 
 def test_truncation_at_every_byte_of_every_file_is_found(memory_fs: Any, saved: dict[str, Any]) -> None:
     name, count = "ckpt-000000000002", 0
-    for file, content in saved[name].items():
+    for folder, file, content in files_of(saved, name):
         for length in range(len(content)):
             count += 1
-            assert not accepts(memory_fs, {name: {**saved[name], file: content[:length]}}, name), (
-                file,
-                length,
-            )
-        assert not accepts(memory_fs, {name: {**saved[name], file: content + b"\0"}}, name)
-    assert count == sum(map(len, saved[name].values()))
+            assert not accepts(
+                memory_fs, {**saved, folder: {**saved[folder], file: content[:length]}}, name
+            ), (file, length)
+        assert not accepts(memory_fs, {**saved, folder: {**saved[folder], file: content + b"\0"}}, name)
+    assert count == sum(len(content) for *_, content in files_of(saved, name))
+
+
+def test_segments_exchanged_or_removed_are_found(fast_path: Path, tree: Any, memory_fs: Any) -> None:
+    from optix_core.state import SealedArray
+
+    store = CheckpointStore(fast_path)
+    for step in (1, 2):
+        arrays = [SealedArray(np.full(8, step * 10 + i, np.uint8)) for i in range(3)]
+        store.save({"agent": {"replay": arrays}}, step=step)
+    saved, name = tree(fast_path), "ckpt-000000000002"
+    mine = [file for folder, file, _ in files_of(saved, name) if folder == "segments"]
+    assert len(mine) == 3
+    for file in mine:
+        removed = copy.deepcopy(saved)
+        del removed["segments"][file]
+        assert not accepts(memory_fs, removed, name)
+        assert accepts(memory_fs, removed, "ckpt-000000000001")
+        for other in set(saved["segments"]) - {file}:
+            swapped = copy.deepcopy(saved)
+            swapped["segments"][file] = saved["segments"][other]
+            assert not accepts(memory_fs, swapped, name)
+    assert not accepts(memory_fs, {key: value for key, value in saved.items() if key != "segments"}, name)
 
 
 def test_every_file_removed_added_or_swapped_is_found(memory_fs: Any, saved: dict[str, Any]) -> None:

@@ -18,8 +18,18 @@ import pytest
 from optix_core.checkpoints import CheckpointStore, reader
 from optix_core.checkpoints import store as store_module
 from optix_core.checkpoints.filesystem import FileSystem, remove_tree
+from optix_core.checkpoints.segments import Segments
+from optix_core.errors import CorruptCheckpoint
 
 ROOT = Path("/run")
+
+
+@pytest.fixture
+def state(any_state: Any) -> Any:
+    """Every test here is made with and without sealed arrays."""
+    return any_state
+
+
 STATES_PER_POINT = 64
 
 
@@ -57,6 +67,9 @@ class Recorder(FileSystem):
     def fsync(self, fd: int) -> None:
         if fd in self._open:
             self._note("fsync", self._name(self._open[fd]))
+
+    def sync_file(self, path: Path) -> None:
+        self._note("fsync", self._name(path), "found")
 
     def sync_directory(self, path: Path) -> None:
         self._note("sync_directory", self._name(path))
@@ -218,13 +231,17 @@ def violations(
         for tree in disk.states(rng, limit):
             seen += 1
             good: list[Any] = []
+            segments = tree.get("segments", {})
+            held = tuple(sorted((n, bytes(c)) for n, c in segments.items()))
             for name, content in tree.items():
                 if not name.startswith("ckpt-"):
                     continue
-                key = (name, tuple(sorted((n, bytes(c)) for n, c in content.items())))
+                key = (name, tuple(sorted((n, bytes(c)) for n, c in content.items())), held)
                 if key not in verified:
                     try:
-                        verified[key] = reader.load(memory_fs(ROOT, {name: content}), ROOT / name).info
+                        verified[key] = reader.load(
+                            memory_fs(ROOT, {name: content, "segments": segments}), ROOT / name
+                        ).info
                     except Exception as error:
                         verified[key] = error
                 if isinstance(verified[key], Exception):
@@ -243,9 +260,9 @@ def violations(
 def test_no_state_after_a_power_failure_violates_a_promise(
     fast_path: Path, state: Any, memory_fs: Any
 ) -> None:
-    seen, found = violations(record(fast_path / "run", state), memory_fs)
+    seen, found = violations(record(fast_path / "run", state, rounds=2), memory_fs)
     assert found == []
-    assert seen >= 5000, seen
+    assert seen >= 8000, seen
 
 
 @pytest.mark.slow
@@ -315,3 +332,81 @@ def test_pruning_before_saving_is_caught(
         fs.log.append(("ack", info.sequence, float(i)))
     _, found = violations(fs.log, memory_fs)
     assert any("is lost" in text for text in found)
+
+
+SEGMENT_MUTANTS = {
+    "segments are not synced": lambda log, op: _is(op, "fsync") and op[1][0] == "segments",
+    "their directory is not synced": lambda log, op: _is(op, "sync_directory") and op[1] == ("segments",),
+    "the run directory is not synced after making theirs": lambda log, op: (
+        _is(op, "sync_directory") and op[1] == () and bool(log) and log[-1] == ("mkdir", ("segments",))
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", list(SEGMENT_MUTANTS))
+def test_segments_without_one_of_their_syncs_are_caught(
+    fast_path: Path, with_segments: Any, memory_fs: Any, mutant: str
+) -> None:
+    _, found = violations(record(fast_path / "run", with_segments, SEGMENT_MUTANTS[mutant]), memory_fs)
+    assert any("visible and broken" in text and "segments/" in text for text in found)
+
+
+def test_a_manifest_before_its_segments_is_caught(
+    fast_path: Path, with_segments: Any, memory_fs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, commit, late = Segments.write, store_module.commit, list[Any]()
+    monkeypatch.setattr(Segments, "write", lambda self, arrays, sync: late.append((self, list(arrays), sync)))
+
+    def commit_first(*args: Any, **options: Any) -> str:
+        name = commit(*args, **options)
+        segments, arrays, sync = late.pop()
+        write(segments, arrays, sync=sync)
+        return name
+
+    monkeypatch.setattr(store_module, "commit", commit_first)
+    _, found = violations(record(fast_path / "run", with_segments), memory_fs)
+    assert any("visible and broken" in text for text in found)
+
+
+def test_removing_segments_that_are_still_named_is_caught(
+    fast_path: Path, with_segments: Any, memory_fs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect = Segments.collect
+    monkeypatch.setattr(Segments, "collect", lambda self, named: collect(self, set(sorted(named)[1:])))
+    _, found = violations(record(fast_path / "run", with_segments), memory_fs)
+    assert any("visible and broken" in text for text in found)
+
+
+def test_collecting_before_the_removal_is_durable_is_caught(
+    fast_path: Path, with_segments: Any, memory_fs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rename to trash may be undone by the failure, and the checkpoint then lacks its segments."""
+    monkeypatch.setattr(
+        store_module,
+        "discard",
+        lambda fs, path, sync: fs.rename(path, path.with_name(f".trash-{path.name}")),
+    )
+    _, found = violations(record(fast_path / "run", with_segments), memory_fs)
+    assert any("visible and broken" in text and "segments/" in text for text in found)
+
+
+@pytest.mark.parametrize("synced", [True, False], ids=["as it is", "mutant"])
+def test_segments_of_a_process_that_made_no_syncs_are_synced_before_use(
+    fast_path: Path, with_segments: Any, memory_fs: Any, synced: bool
+) -> None:
+    fs = Recorder(fast_path, lambda log, op: not synced and op[-1] == "found")
+    CheckpointStore(fast_path, fs=fs, durability="process").save(with_segments(0), step=0)
+    written = {op[1] for op in fs.log if op[0] == "rename" and op[1][0] == "segments"}
+    CheckpointStore(fast_path, fs=fs).save(with_segments(1), step=1)
+    assert len(written) == 3
+    disk, rng, broken, seen = Disk(), random.Random(1), 0, 0
+    for operation in fs.log:
+        disk.play(operation)
+    for tree in disk.states(rng, 500):
+        seen += 1
+        try:
+            reader.load(memory_fs(ROOT, tree), ROOT / "ckpt-000000000001")
+        except CorruptCheckpoint:
+            broken += 1
+    assert seen >= 100
+    assert (broken == 0) is synced

@@ -50,9 +50,10 @@ def preflight(fs: FileSystem, run_dir: Path, expected_bytes: int = 0, shared_byt
             code="E-CKPT-UNWRITABLE",
         ) from error
     needed = max(CHECKPOINTS_OF_SPACE * expected_bytes + shared_bytes, LEAST_FREE_BYTES)
+    shared = " with one set of segments" if shared_bytes else ""
     if free < needed:
         raise CheckpointError(
-            f"{run_dir} has {free:,} bytes free; {CHECKPOINTS_OF_SPACE} checkpoints need {needed:,}. Free "
+            f"{run_dir} has {free:,} bytes free; {CHECKPOINTS_OF_SPACE} checkpoints{shared} need {needed:,}. Free "
             "some space or choose another directory. Nothing has been trained yet.",
             code="E-CKPT-NO-SPACE",
         )
