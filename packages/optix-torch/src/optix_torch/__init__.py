@@ -8,6 +8,7 @@ from optix_core._lazy import lazy_exports
 from optix_torch._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from optix_torch.dqn import TorchDQNAgent as TorchDQNAgent
     from optix_torch.gaussian_ppo import TorchGaussianPPOAgent as TorchGaussianPPOAgent
     from optix_torch.networks import GaussianActor as GaussianActor
     from optix_torch.ppo import TorchPPOAgent as TorchPPOAgent
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "GaussianActor": ".networks",
     "TorchAgent": ".torch_agent",
+    "TorchDQNAgent": ".dqn",
     "TorchEvaluator": ".torch_evaluator",
     "TorchGaussianPPOAgent": ".gaussian_ppo",
     "TorchPPOAgent": ".ppo",

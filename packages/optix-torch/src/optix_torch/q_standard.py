@@ -1,0 +1,89 @@
+"""The parts of the standard agents with action values, made from an environment's spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from optix_core.errors import ConfigError
+from optix_core.plugin import AgentContext
+from optix_core.rl.spaces import describe_space, require_kind
+from optix_core.seeding import Domain, derive_seed, fresh_root_seed
+from optix_torch.device import device_for_small_networks
+from optix_torch.encoders import ObservationInput, hidden_widths, observation_input, unmasked
+from optix_torch.networks import require_architecture
+from optix_torch.normalizing import make_normalizers
+from optix_torch.q_network import q_network
+
+
+def common_parts(
+    ctx: AgentContext, owner: str, encoder: Any, *, normalize_observations: bool
+) -> tuple[ObservationInput, torch.Generator, dict[str, Any]]:
+    """How observations are read, the generator of weights, and constructor arguments of every such agent.
+
+    Raises:
+        SpaceError: Actions are not Discrete.
+        ConfigError: An option cannot be used.
+    """
+    actions = require_kind(ctx.action_space, {"discrete"}, role="action", component=owner)
+    seed = fresh_root_seed() if ctx.seed is None else ctx.seed
+    init = torch.Generator().manual_seed(derive_seed(seed, Domain.INIT))
+    inputs = observation_input(ctx.observation_space, encoder, generator=init, owner=owner)
+    seen = describe_space(unmasked(ctx.observation_space))
+    if normalize_observations and (seen.kind != "box" or inputs.has_image):
+        raise ConfigError(
+            f"{owner}: normalize_observations=True needs observations that are one array of numbers and no image; "
+            f"these are {seen.label}. Leave it out, or wrap the environment in FlattenObservation."
+        )
+    normalizer, _ = make_normalizers(seen.shape if normalize_observations else None, None)
+    return (
+        inputs,
+        init,
+        {
+            "n_actions": actions.n,
+            "hyperparams": ctx.hyperparams,
+            "device": ctx.device if inputs.has_image else device_for_small_networks(ctx.device),
+            "action_space": ctx.action_space,
+            "observation_space": ctx.observation_space,
+            "observation_normalizer": normalizer,
+            "seed": seed,
+        },
+    )
+
+
+def q_parts(
+    ctx: AgentContext,
+    owner: str,
+    *,
+    hidden_sizes: Sequence[int] | None = None,
+    activation: str = "relu",
+    encoder: Any = None,
+    normalize_observations: bool = False,
+    dueling: bool = False,
+    threads: Any = "auto",
+    engine: str = "auto",
+) -> dict[str, Any]:
+    """Constructor arguments of DQN: a perceptron behind the encoder and one Adam.
+
+    Args:
+        ctx: The environment's spaces, seed, device and hyperparameters.
+        owner: For messages.
+        hidden_sizes: Widths of the hidden layers; None: (64, 64), or none behind an image.
+        activation: Between them.
+        encoder: See :func:`optix_torch.encoders.observation_input`.
+        normalize_observations: Standardise them with running statistics.
+        dueling: A value and advantages in the last layer.
+        threads: Of PyTorch while learning.
+        engine: How gradients are computed.
+
+    Raises:
+        SpaceError: Actions are not Discrete.
+        ConfigError: An option cannot be used.
+    """
+    inputs, init, arguments = common_parts(ctx, owner, encoder, normalize_observations=normalize_observations)
+    hidden = require_architecture(hidden_widths(inputs, hidden_sizes, (64, 64)), activation, owner=owner)
+    network = q_network(inputs, arguments["n_actions"], hidden, activation, dueling=dueling, generator=init)
+    optimizer = torch.optim.Adam(network.parameters(), lr=ctx.hyperparams.get("learning_rate", 1e-3))
+    return {**arguments, "q_network": network, "optimizer": optimizer, "threads": threads, "engine": engine}
