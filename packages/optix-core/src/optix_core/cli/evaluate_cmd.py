@@ -82,7 +82,7 @@ def evaluate(name: str, args: argparse.Namespace) -> dict[str, Any]:
     try:
         agent, _ = build_agent_from_config(config, env)
         registry = found.registry()
-        chosen = args.checkpoint or _returned(found) or "best"
+        chosen = args.checkpoint or returned_checkpoint(found) or "best"
         snapshot = registry.load(agent, chosen)
         pipeline.set_agent(agent)
         pipeline.setup()
@@ -113,7 +113,7 @@ def evaluate(name: str, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _returned(found: Any) -> str | None:
+def returned_checkpoint(found: Any) -> str | None:
     """The checkpoint whose weights the run handed back at its end."""
     names = [e.numbers.get("snapshot") for e in found.log().read() if e.kind == "finished"]
     stored = {snapshot.snapshot_id for snapshot in found.registry().snapshots()}

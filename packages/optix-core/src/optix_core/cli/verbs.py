@@ -32,6 +32,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("train", "train an agent in an environment until it has converged", "optix_core.cli.train_cmd", json=True),
     Verb("resume", "continue a run that was interrupted", "optix_core.cli.resume_cmd", json=True),
     Verb("eval", "play episodes with a trained policy", "optix_core.cli.evaluate_cmd", json=True),
+    Verb("export", "write a trained policy as ONNX or for numpy alone", "optix_core.cli.export_cmd", json=True),
     Verb("explain", "tell in sentences what a run did and why", "optix_core.cli.explain_cmd", json=True),
     Verb("config", "show a configuration: each value and where it came from", "optix_core.cli.config_cmd"),
     Verb("presets", "list or show settings that are known to work, with their source", "optix_core.cli.presets_cmd"),

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from optix_core.acting.recurrent import RecurrentCell, RecurrentSpec
+
 Array = NDArray[Any]
 
 
@@ -99,23 +101,13 @@ def slice_(o: Op) -> tuple[Array, ...]:
     return (o.x[0][:, o.a["start"] : o.a["stop"]],)
 
 
-def gru(o: Op) -> tuple[Array, ...]:
-    """Cho et al. 2014 (arXiv:1406.1078) in the form with the reset gate after the product, gates r, z, n."""
-    inputs, h = o.x
-    from_input = np.split(inputs @ o.w["weight_ih"].T + o.w["bias_ih"], 3, axis=1)
-    from_memory = np.split(h @ o.w["weight_hh"].T + o.w["bias_hh"], 3, axis=1)
-    reset, update = (_sigmoid(i + m) for i, m in zip(from_input[:2], from_memory[:2], strict=True))
-    new = np.tanh(from_input[2] + reset * from_memory[2])
-    return ((1 - update) * new + update * h,)
-
-
-def lstm(o: Op) -> tuple[Array, ...]:
-    """Hochreiter and Schmidhuber 1997 with forget gates, gates i, f, g, o."""
-    inputs, h, c = o.x
-    gates = inputs @ o.w["weight_ih"].T + o.w["bias_ih"] + h @ o.w["weight_hh"].T + o.w["bias_hh"]
-    write, keep, new, show = np.split(gates, 4, axis=1)
-    cell = _sigmoid(keep) * c + _sigmoid(write) * np.tanh(new)
-    return _sigmoid(show) * np.tanh(cell), cell
+def recurrent(o: Op) -> tuple[Array, ...]:
+    """One step of an LSTM or GRU, perhaps of several layers."""
+    x, memory = o.x
+    a = o.a
+    spec = RecurrentSpec(a["cell"], a["input_size"], a["hidden_size"], a["layers"])
+    after = np.empty_like(memory)
+    return RecurrentCell(spec, o.w["parameters"]).step(x, memory, after).copy(), after
 
 
 def dueling(o: Op) -> tuple[Array, ...]:
@@ -194,8 +186,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "layer_norm": layer_norm,
     "concat": concat,
     "slice": slice_,
-    "gru": gru,
-    "lstm": lstm,
+    "recurrent": recurrent,
     "dueling": dueling,
     "expectation": expectation,
     "mask": mask,

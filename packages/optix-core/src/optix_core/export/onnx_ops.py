@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optix_core.acting.recurrent import RecurrentSpec
 from optix_core.errors import ConfigError
 from optix_core.export.graph import Node, PolicyGraph
 
@@ -175,29 +176,40 @@ def _slice(m: Writer, o: Op) -> None:
     m.emit("Slice", o.x[0], *ends, m.constant(np.array([1], np.int64)), into=o.y[0])
 
 
-def _gru(m: Writer, o: Op) -> None:
-    width = o.w["weight_hh"].shape[1]
-    from_input = m.split(m.affine(o.x[0], o.w["weight_ih"], o.w["bias_ih"]), 3, width)
-    from_memory = m.split(m.affine(o.x[1], o.w["weight_hh"], o.w["bias_hh"]), 3, width)
+def _recurrent(m: Writer, o: Op) -> None:
+    a = o.a
+    spec = RecurrentSpec(a["cell"], a["input_size"], a["hidden_size"], a["layers"])
+    arrays, width = spec.layout.views(o.w["parameters"]), spec.hidden_size
+    pieces = m.split(o.x[1], spec.memory_size // width, width)  # h of every layer, then c of every layer
+    hidden, cells = pieces[: spec.layers], pieces[spec.layers :]
+    x, after = o.x[0], list(pieces)
+    for i in range(spec.layers):
+        from_input = m.affine(x, arrays[f"weight_ih_l{i}"], arrays[f"bias_ih_l{i}"])
+        from_memory = m.affine(hidden[i], arrays[f"weight_hh_l{i}"], arrays[f"bias_hh_l{i}"])
+        if spec.cell == "gru":
+            x = _gru(m, from_input, from_memory, hidden[i], width)
+        else:
+            x, after[spec.layers + i] = _lstm(m, from_input, from_memory, cells[i], width)
+        after[i] = x
+    m.emit("Identity", x, into=o.y[0])
+    m.emit("Concat", *after, into=o.y[1], axis=1)
+
+
+def _gru(m: Writer, from_input: str, from_memory: str, hidden: str, width: int) -> str:
+    given, remembered = m.split(from_input, 3, width), m.split(from_memory, 3, width)
     reset, update = (
-        m.emit("Sigmoid", m.emit("Add", i, h)) for i, h in zip(from_input[:2], from_memory[:2], strict=True)
+        m.emit("Sigmoid", m.emit("Add", i, h)) for i, h in zip(given[:2], remembered[:2], strict=True)
     )
-    new = m.emit("Tanh", m.emit("Add", from_input[2], m.emit("Mul", reset, from_memory[2])))
+    new = m.emit("Tanh", m.emit("Add", given[2], m.emit("Mul", reset, remembered[2])))
     # (1 - z) n + z h = n + z (h - n)
-    m.emit("Add", new, m.emit("Mul", update, m.emit("Sub", o.x[1], new)), into=o.y[0])
+    return m.emit("Add", new, m.emit("Mul", update, m.emit("Sub", hidden, new)))
 
 
-def _lstm(m: Writer, o: Op) -> None:
-    total = m.emit(
-        "Add",
-        m.affine(o.x[0], o.w["weight_ih"], o.w["bias_ih"]),
-        m.affine(o.x[1], o.w["weight_hh"], o.w["bias_hh"]),
-    )
-    write, keep, new, show = m.split(total, 4, o.w["weight_hh"].shape[1])
-    kept = m.emit("Mul", m.emit("Sigmoid", keep), o.x[2])
-    written = m.emit("Mul", m.emit("Sigmoid", write), m.emit("Tanh", new))
-    cell = m.emit("Add", kept, written, into=o.y[1])
-    m.emit("Mul", m.emit("Sigmoid", show), m.emit("Tanh", cell), into=o.y[0])
+def _lstm(m: Writer, from_input: str, from_memory: str, cell: str, width: int) -> tuple[str, str]:
+    write, keep, new, show = m.split(m.emit("Add", from_input, from_memory), 4, width)
+    kept = m.emit("Mul", m.emit("Sigmoid", keep), cell)
+    after = m.emit("Add", kept, m.emit("Mul", m.emit("Sigmoid", write), m.emit("Tanh", new)))
+    return m.emit("Mul", m.emit("Sigmoid", show), m.emit("Tanh", after)), after
 
 
 def _dueling(m: Writer, o: Op) -> None:
@@ -259,8 +271,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "layer_norm": _layer_norm,
     "concat": _concat,
     "slice": _slice,
-    "gru": _gru,
-    "lstm": _lstm,
+    "recurrent": _recurrent,
     "dueling": _dueling,
     "expectation": _expectation,
     "mask": _mask,

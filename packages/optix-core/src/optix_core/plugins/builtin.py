@@ -1,7 +1,7 @@
 """The components of optix-core itself, registered through the same hooks as everybody's.
 
 This plugin is part of core: it is never a third party, and no switch turns it off (``OPTIX_PLUGINS=`` leaves
-exactly it). Core has no agents, topology mutators, exporters or runners:
+exactly it). Core has no agents, topology mutators or runners:
 :class:`~optix_core.optimizer.Optimizer` is the loop itself, what a runner replaces.
 """
 
@@ -12,6 +12,7 @@ from optix_core.plugin import (
     CallbackSpec,
     EnvProviderSpec,
     EvaluatorSpec,
+    ExporterSpec,
     PipelineSpec,
     TunerSpec,
     hookimpl,
@@ -95,4 +96,23 @@ def optix_env_providers() -> list[EnvProviderSpec]:
             register="optix_core.envs:register",
             summary="CartPole without velocities, for agents with memory",
         )
+    ]
+
+
+@hookimpl
+def optix_exporters() -> list[ExporterSpec]:
+    """ONNX, and a file that numpy runs."""
+    return [
+        ExporterSpec(
+            name="onnx",
+            format="onnx",
+            factory="optix_core.export.exporters:export_onnx",
+            summary="one ONNX graph from raw observations to actions, compared with the agent",
+        ),
+        ExporterSpec(
+            name="numpy",
+            format="numpy",
+            factory="optix_core.export.exporters:export_numpy",
+            summary="one file that numpy acts with, without any framework",
+        ),
     ]
