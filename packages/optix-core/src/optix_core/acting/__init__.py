@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from optix_core._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from optix_core.acting.distributions import Distribution as Distribution
+    from optix_core.acting.distributions import distribution as distribution
     from optix_core.acting.heads import LOG_STD_BOUNDS as LOG_STD_BOUNDS
     from optix_core.acting.mlp import MLP as MLP
     from optix_core.acting.mlp import MLPSpec as MLPSpec
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from optix_core.acting.recurrent import RecurrentSpec as RecurrentSpec
 
 _EXPORTS = {
+    "Distribution": ".distributions",
     "LOG_STD_BOUNDS": ".heads",
     "MLP": ".mlp",
     "MLPSpec": ".mlp",
@@ -30,6 +33,7 @@ _EXPORTS = {
     "PolicySpec": ".policy",
     "RecurrentCell": ".recurrent",
     "RecurrentSpec": ".recurrent",
+    "distribution": ".distributions",
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)
