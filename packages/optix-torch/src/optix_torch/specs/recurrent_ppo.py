@@ -1,0 +1,50 @@
+"""PPO with memory: what it declares (Schulman et al. 2017, arXiv:1707.06347)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from optix_core.plugin import AgentSpec, Hyper, Option
+from optix_torch.specs import ppo
+
+_OTHER_DEFAULTS = {"n_epochs": 10, "minibatch_size": 256}
+
+HYPERS: tuple[Hyper, ...] = (
+    *(
+        replace(hyper, default=_OTHER_DEFAULTS[hyper.name]) if hyper.name in _OTHER_DEFAULTS else hyper
+        for hyper in ppo.HYPERS
+    ),
+    Hyper(
+        "bptt_len",
+        32,
+        "int",
+        low=0,
+        help="most steps that gradients flow back through memory; 0: as far as the window goes",
+    ),
+)
+"""PPO's, with other defaults where sequences ask for them; minibatches are made of whole sequences."""
+
+SPECS = [
+    AgentSpec(
+        name="RecurrentPPO",
+        algorithm="RecurrentPPO",
+        framework="torch",
+        summary="proximal policy optimisation with an LSTM or GRU, for what one observation does not tell",
+        factory="optix_torch.recurrent_ppo:build",
+        action_spaces=frozenset({"discrete", "box"}),
+        capabilities=frozenset({"checkpoint", "recurrent"}),
+        hyperparams=HYPERS,
+        options=(
+            Option("cell", "lstm", help="lstm or gru"),
+            Option("memory_size", 64, help="width of the recurrent layers"),
+            Option("shared_memory", False, help="one recurrent layer for actor and critic instead of one each"),
+            Option("hidden_sizes", (64,), help="widths of the layers between memory and outputs"),
+            Option("activation", "tanh", help="tanh, relu, elu or sigmoid"),
+            Option("encoder", None, help="a module, a function or its name, that turns observations into features"),
+            Option("normalize_observations", True, help="standardise observations with running statistics"),
+            Option("normalize_rewards", True, help="divide rewards by the running deviation of returns"),
+            Option("threads", "auto", help="PyTorch's threads in learning; auto: one for small networks"),
+        ),
+        default_rank=40,
+    ),
+]
