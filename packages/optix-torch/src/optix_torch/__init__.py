@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from optix_torch.gaussian_ppo import TorchGaussianPPOAgent as TorchGaussianPPOAgent
     from optix_torch.networks import GaussianActor as GaussianActor
     from optix_torch.ppo import TorchPPOAgent as TorchPPOAgent
+    from optix_torch.recurrent_ppo import TorchRecurrentPPOAgent as TorchRecurrentPPOAgent
     from optix_torch.torch_agent import TorchAgent as TorchAgent
     from optix_torch.torch_evaluator import TorchEvaluator as TorchEvaluator
 
@@ -22,6 +23,7 @@ _EXPORTS = {
     "TorchEvaluator": ".torch_evaluator",
     "TorchGaussianPPOAgent": ".gaussian_ppo",
     "TorchPPOAgent": ".ppo",
+    "TorchRecurrentPPOAgent": ".recurrent_ppo",
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)
