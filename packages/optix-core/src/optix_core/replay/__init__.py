@@ -9,6 +9,8 @@ from optix_core._lazy import lazy_exports
 if TYPE_CHECKING:
     from optix_core.replay.batch import Batch as Batch
     from optix_core.replay.cadence import Cadence as Cadence
+    from optix_core.replay.goals import goal_functions as goal_functions
+    from optix_core.replay.her import HindsightReplay as HindsightReplay
     from optix_core.replay.prioritized import PrioritizedReplay as PrioritizedReplay
     from optix_core.replay.ring import ReplayBuffer as ReplayBuffer
     from optix_core.replay.windows import observe_window as observe_window
@@ -18,6 +20,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "Batch": ".batch",
         "Cadence": ".cadence",
+        "goal_functions": ".goals",
+        "HindsightReplay": ".her",
         "PrioritizedReplay": ".prioritized",
         "ReplayBuffer": ".ring",
         "observe_window": ".windows",

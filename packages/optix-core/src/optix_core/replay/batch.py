@@ -46,11 +46,13 @@ class NStepTargets:
         rewards: ``[B]`` float32, the discounted sum.
         discounts: ``[B]`` float32, what the value at the end counts.
         steps: ``[B]`` int64, how many steps were summed, 1 to n.
+        terminated: ``[B]`` bool, the last of them reached a terminal state.
     """
 
     rewards: NDArray[np.float32]
     discounts: NDArray[np.float32]
     steps: NDArray[np.int64]
+    terminated: NDArray[np.bool_]
 
 
 def n_step_targets(
@@ -71,17 +73,18 @@ def n_step_targets(
     """
     if not 0.0 <= gamma <= 1.0:
         raise ValueError(f"gamma is {gamma}; it must lie in [0, 1]")
-    n = rewards.shape[1]
+    n = int(rewards.shape[1])
     ends = stops | terminated
     ends[:, -1] = True
     last: NDArray[np.int64] = ends.argmax(axis=1)
     over = terminated[np.arange(len(last)), last]
     powers = gamma ** np.arange(n + 1, dtype=np.float64)
     # Selection, not multiplication by zero: what lies behind the end is no part of the path.
-    reached: NDArray[np.bool_] = np.less_equal(np.arange(n), last[:, None])
+    reached = np.less_equal(np.arange(n, dtype=np.int64), last[:, None])
     within = np.where(reached, rewards * powers[:-1], 0.0)
     return NStepTargets(
         rewards=within.sum(axis=1).astype(np.float32),
         discounts=np.where(over, 0.0, powers[last + 1]).astype(np.float32),
         steps=last + 1,
+        terminated=over,
     )

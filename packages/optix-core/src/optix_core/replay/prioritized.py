@@ -59,7 +59,7 @@ class PrioritizedReplay(ReplayBuffer):
 
     def priorities(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """``[B]`` raw priorities of rows ``indices``, as they were given."""
-        self._require_rows(1)
+        self._require_rows()
         self._catch_up()
         return self._raw[indices]
 
@@ -97,7 +97,7 @@ class PrioritizedReplay(ReplayBuffer):
 
     def draw(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """``[B]`` rows by priority, one from each of B ranges of equal mass (appendix B.2.1 there)."""
-        self._require_rows(batch_size)
+        self._check_draw(batch_size)
         self._catch_up()
         return self._tree.find((np.arange(batch_size) + rng.random(batch_size)) / batch_size)
 
@@ -125,7 +125,7 @@ class PrioritizedReplay(ReplayBuffer):
         largest = given.max()
         if not (given.min() >= 0.0 and largest < np.inf):
             raise ValueError("priorities must be finite and at least 0; was the loss NaN? skip that update")
-        self._require_rows(1)
+        self._require_rows()
         self._catch_up()
         self._raw[indices] = given
         self._largest = max(self._largest, largest)
