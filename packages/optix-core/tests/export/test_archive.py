@@ -61,16 +61,7 @@ class Linear:
         )
         if before:
             b.remember(before, b.add("activation", unit, name="tanh"))
-        s = self.scaler
-        weights = {
-            "unit_low": s._unit_low,
-            "unit_high": s._unit_high,
-            "centre": s._centre,
-            "half": s._half,
-            "low": s._low,
-            "high": s._high,
-        }
-        action = b.add("to_box", unit, weights=weights)
+        action = b.add("to_box", unit, weights=self.scaler.constants())
         return b.finish(
             action,
             action_space=describe_space(ACTIONS),

@@ -258,6 +258,20 @@ class BoxScaler:
         width = np.where(self._half > 0, self._half, 1.0)
         return np.where(self.bounded, np.clip((a - self._centre) / width, -1.0, 1.0), a)
 
+    def constants(self) -> dict[str, NDArray[np.float64]]:
+        """What :meth:`to_box` computes with, as copies: ``centre + half * clip(x, unit_low, unit_high)``, then clipped
+        to ``low`` and ``high``; all of the Box's shape.
+        """
+        named = {
+            "unit_low": self._unit_low,
+            "unit_high": self._unit_high,
+            "centre": self._centre,
+            "half": self._half,
+            "low": self._low,
+            "high": self._high,
+        }
+        return {name: np.array(np.broadcast_to(value, self._low.shape)) for name, value in named.items()}
+
     def clip(self, actions: ArrayLike) -> NDArray[Any]:
         """The nearest element of the Box, in its dtype. NaN stays NaN, so that it is found and not hidden."""
         a = np.asarray(actions, dtype=np.float64)
