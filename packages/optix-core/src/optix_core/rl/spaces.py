@@ -259,8 +259,9 @@ class BoxScaler:
         return np.where(self.bounded, np.clip((a - self._centre) / width, -1.0, 1.0), a)
 
     def constants(self) -> dict[str, NDArray[np.float64]]:
-        """What :meth:`to_box` computes with, as copies: ``centre + half * clip(x, unit_low, unit_high)``, then clipped
-        to ``low`` and ``high``; all of the Box's shape.
+        """What :meth:`to_box` computes with, as copies of the Box's shape.
+
+        ``clip(centre + half * clip(x, unit_low, unit_high), low, high)``.
         """
         named = {
             "unit_low": self._unit_low,
