@@ -23,24 +23,36 @@ from typing import Any
 import numpy as np
 
 from optix_core.checkpoints import CheckpointRegistry, CheckpointStore
+from optix_core.checkpoints.segments import segment_name
+from optix_core.errors import CorruptCheckpoint
 from optix_core.runs import DecisionLog
+from optix_core.state import SealedArray
 from optix_core.types import EvalMetrics, HyperparamSet
 
 SCORES = (1.0, 5.0, 3.0, float("nan"), 2.0, 9.0, 4.0, 7.0)
 
 
+SEGMENTS = 4
+
+
 class Agent:
-    """The least that can be stored completely."""
+    """The least that can be stored completely: weights, and a ring whose segments change one at a time."""
 
     def __init__(self, k: int) -> None:
         self.k = k
 
+    def ring(self, k: int) -> list[SealedArray]:
+        """Segment i was last written at the newest step up to k that leaves the remainder i."""
+        return [SealedArray(np.full((40, 40), k - (k - i) % SEGMENTS, np.int32)) for i in range(SEGMENTS)]
+
     def state_dict(self) -> dict[str, Any]:
-        return {"weights": {f"w{i}": np.full((40, 40), self.k, np.float32) for i in range(4)}, "k": self.k}
+        weights = {f"w{i}": np.full((40, 40), self.k, np.float32) for i in range(4)}
+        return {"weights": weights, "ring": self.ring(self.k), "k": self.k}
 
     def load_state_dict(self, state: Any) -> None:
         for array in state["weights"].values():
             assert (array == state["k"]).all(), "weights and counter are of different saves"
+        assert state["ring"] == self.ring(state["k"]), "ring and counter are of different saves"
         self.k = state["k"]
 
 
@@ -140,13 +152,18 @@ def main() -> None:
         best = max([best, *(s for s in map(score_of, done) if math.isfinite(s))])
         garbage += any(p.name.startswith((".tmp-", ".trash-")) for p in directory.iterdir())
         if acknowledged >= 0:
-            problems += [f"kill {number}: {text}" for text in check(directory, acknowledged, last, best)]
+            try:
+                found = check(directory, acknowledged, last, best)
+            except CorruptCheckpoint as error:  # none is usable
+                found = [str(error)]
+            problems += [f"kill {number}: {text}" for text in found]
         if number % 25 == 24:
             CheckpointStore(directory).gc()
-            left = {p.name for p in directory.iterdir() if not p.name.startswith("ckpt-")} - {
-                ".lock",
-                "events.jsonl",
-            }
+            ours = {".lock", "events.jsonl", "segments"}
+            left = {p.name for p in directory.iterdir() if not p.name.startswith("ckpt-")} - ours
+            infos = CheckpointStore(directory).list()
+            named = {segment_name(e.sha256) for i in infos for e in i.manifest.segments.values()}
+            left |= {p.name for p in (directory / "segments").iterdir()} - named
             problems += [f"garbage remains: {left}"] if left else []
             shutil.rmtree(directory)
     print(

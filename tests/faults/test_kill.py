@@ -61,9 +61,11 @@ def test_kills_on_the_disk_itself(tmp_path: Path) -> None:
     assert report["problems"] == []
 
 
-@pytest.mark.parametrize("mutant", ["in place", "prune first"])
+@pytest.mark.parametrize(
+    "mutant", ["in place", "prune first", "segments in place", "segments collected too early"]
+)
 def test_the_drill_can_fail(place: Path, tmp_path: Path, mutant: str) -> None:
-    """Two wrong protocols, each of which is caught: writing where readers look, and removing before writing."""
+    """Wrong protocols, each of which is caught: writing where readers look, and removing before writing."""
     patches = {
         "in place": """
 from optix_core.checkpoints import commit
@@ -79,6 +81,28 @@ def commit(fs, run_dir, *args, **options):
         if entry.name.startswith("ckpt-"):
             store.discard(fs, run_dir / entry.name)
     return original(fs, run_dir, *args, **options)
+store.commit = commit
+""",
+        "segments in place": """
+from optix_core.checkpoints import segments
+def create(self, path, array, *, sync):
+    fd = self._fs.create(path)
+    content = array.serialized()
+    for i in range(0, len(content), 64):
+        self._fs.write(fd, memoryview(content)[i:i + 64])
+    self._fs.close(fd)
+    self._verified[array.digest] = self._fs.stamp(path)
+segments.Segments._create = create
+segments.Segments._intact = lambda self, path, digest, size: path.exists()
+""",
+        "segments collected too early": """
+from optix_core.checkpoints import store
+original = store.commit
+def commit(fs, run_dir, files, *args, **options):
+    name = original(fs, run_dir, files, *args, **options)
+    for entry in fs.entries(run_dir / "segments")[:-6]:
+        fs.unlink(run_dir / "segments" / entry.name)
+    return name
 store.commit = commit
 """,
     }

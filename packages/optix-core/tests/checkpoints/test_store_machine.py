@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from optix_core.checkpoints import CheckpointStore
 from optix_core.checkpoints.filesystem import FileSystem
 from optix_core.errors import CheckpointNotSaved, CorruptCheckpoint
+from optix_core.state import SealedArray
 
 KEEP = 3
 
@@ -26,6 +29,7 @@ class Saved:
     name: str
     score: float | None
     pinned: bool
+    ring: tuple[str, ...]
     damaged: bool = False
 
 
@@ -59,6 +63,11 @@ def expected_after(saved: list[Saved]) -> list[Saved]:
     return saved
 
 
+def ring(step: int) -> list[SealedArray]:
+    """Three segments, one of which the next step replaces."""
+    return [SealedArray(np.full(4, step - (step - i) % 3, np.int32)) for i in range(3)]
+
+
 class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +77,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.moves = 0
         self.step = 0
         self.model: list[Saved] = []
+        self.spoiled: set[str] = set()
+        self.touched = 0
         self.open()
 
     def open(self, fs: FileSystem | None = None) -> None:
@@ -83,16 +94,21 @@ class StoreMachine(RuleBasedStateMachine):
     def save(self, score: float | None, pinned: int) -> None:
         self.step += 1
         info = self.store.save(
-            {"agent": {"step": self.step}}, step=self.step, score=score, keep_always=pinned == 0
+            {"agent": {"step": self.step, "replay": ring(self.step)}},
+            step=self.step,
+            score=score,
+            keep_always=pinned == 0,
         )
         finite = score if score is not None and math.isfinite(score) else None
-        self.model = expected_after([*self.model, Saved(info.name, finite, pinned == 0)])
+        names = tuple(segment.digest for segment in ring(self.step))
+        self.spoiled -= set(names)  # a save makes good what it needs
+        self.model = expected_after([*self.model, Saved(info.name, finite, pinned == 0, names)])
 
     @rule(left=st.integers(0, 1))
     def save_on_a_full_disk(self, left: int) -> None:
         self.open(FullDisk(left))
         with pytest.raises(CheckpointNotSaved):
-            self.store.save({"agent": {"step": -1}}, step=self.step + 1, score=99.0)
+            self.store.save({"agent": {"step": -1, "replay": [ring(-1)[0]]}}, step=self.step + 1, score=99.0)
         self.open()
 
     @rule()
@@ -125,6 +141,32 @@ class StoreMachine(RuleBasedStateMachine):
             victim.damaged = True
 
     @precondition(lambda self: self.model)
+    @rule(data=st.data(), lose=st.booleans())
+    def spoil_a_segment(self, data: st.DataObject, lose: bool) -> None:
+        digest = data.draw(st.sampled_from(sorted({d for saved in self.model for d in saved.ring})))
+        if digest in self.spoiled:
+            return
+        file = self.place / "segments" / f"{digest}.safetensors"
+        content = bytearray(file.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        file.write_bytes(content)
+        self.touched += 1
+        os.utime(
+            file, ns=(self.touched, self.touched)
+        )  # two changes within one tick of the clock differ, too
+        if lose:
+            file.unlink()
+        self.spoiled.add(digest)
+
+    @rule()
+    def collect(self) -> None:
+        self.store.gc()
+        named = {digest for saved in self.model for digest in saved.ring}
+        segments = self.place / "segments"
+        held = {p.name for p in segments.iterdir()} if segments.is_dir() else set[str]()
+        assert held <= {f"{digest}.safetensors" for digest in named}
+
+    @precondition(lambda self: self.model)
     @rule(data=st.data())
     def lose_a_manifest(self, data: st.DataObject) -> None:
         victim = data.draw(st.sampled_from(self.model))
@@ -144,11 +186,20 @@ class StoreMachine(RuleBasedStateMachine):
     def listing_agrees(self) -> None:
         assert [i.name for i in self.store.list()] == [s.name for s in self.model]
 
+    @rule()
+    def verification_agrees(self) -> None:
+        expected = {s.name: self.intact(s) for s in self.model}
+        found = {name: error is None for name, error in self.store.verify().items() if name in expected}
+        assert found == expected
+
+    def intact(self, saved: Saved) -> bool:
+        return not saved.damaged and not self.spoiled & set(saved.ring)
+
     @invariant()
     def latest_and_best_agree(self) -> None:
-        intact = [s for s in self.model if not s.damaged]
+        intact = [s for s in self.model if self.intact(s)]
         scored = [s for s in self.model if s.score is not None]
-        good = [s for s in scored if not s.damaged]
+        good = [s for s in scored if self.intact(s)]
         broken_directories = len([p for p in self.place.iterdir() if p.name.startswith("ckpt-")]) > len(
             self.model
         )
