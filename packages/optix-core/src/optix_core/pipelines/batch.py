@@ -37,7 +37,7 @@ class BatchPipeline(SteppingPipeline):
 
     Raises:
         ConfigError: ``env`` is no Gymnasium environment, or an option needs a factory and none can be derived.
-        SpaceError: Observations are not single arrays.
+        SpaceError: A space is of a kind that optix does not know.
     """
 
     def __init__(
@@ -104,7 +104,8 @@ def _flat(data: EpisodeData) -> EpisodeData:
         timestamp=data.timestamp,
         metadata=data.metadata,
         episode_starts=sorted({0, *starts[:, 0].nonzero()[0].tolist()}),
-        final_obs=data.final_obs[0],
+        final_obs=data.final_obs[0, ...],
+        hidden_states=None if data.hidden_states is None else data.hidden_states[:, 0],
         boundary_steps=data.boundary_steps,
         boundary_observations=data.boundary_observations,
         episodes=data.episodes,

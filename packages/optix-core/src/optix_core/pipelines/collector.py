@@ -11,14 +11,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optix_core.errors import ResumeError
-from optix_core.pipelines.actor import Actor
+from optix_core.pipelines.actor import Actor, masks_unused
 from optix_core.pipelines.episode_log import EpisodeLog
 from optix_core.pipelines.faults import Fault, FaultPolicy
 from optix_core.pipelines.observation_check import ObservationCheck
+from optix_core.pipelines.reading import ObservationReader
 from optix_core.pipelines.stepper import Ended, Stepper
 from optix_core.pipelines.window import Transition, Window
+from optix_core.rl.masking import OBSERVATION
+from optix_core.rl.structured import ObservationMismatch, from_state, to_state
 from optix_core.state import State
 from optix_core.types import EpisodeData
 
@@ -40,13 +44,10 @@ class WindowCollector:
         self.window_index = 0
         self.total_steps = 0
         self._keep_infos = keep_infos
-        space = stepper.observation_space
-        assert space.shape is not None
-        assert space.dtype is not None
-        self._row_shape = (stepper.n_envs, *space.shape)
-        self._dtype = space.dtype
-        self._check = ObservationCheck(space, strict=strict)
-        self._current = np.zeros(self._row_shape, self._dtype)
+        self._check = ObservationCheck(stepper.observation_space, strict=strict)
+        self._current: NDArray[Any] = np.empty(0)  # [N, *obs] once started
+        self._memory: NDArray[np.float32] | None = None
+        self._masks = False
         self._returns = [0.0] * stepper.n_envs
         self._lengths = [0] * stepper.n_envs
         self._log = EpisodeLog(stepper.n_envs)
@@ -62,14 +63,15 @@ class WindowCollector:
             EnvironmentFault: An environment broke its contract and the policy does not tolerate it.
             NumericalDivergence: The agent gave a non-finite action.
         """
-        if (
-            not self._started or self._collecting or self.stepper.moved
-        ):  # new, or not where the last border was
-            self._begin()
+        lost = self._collecting or self.stepper.moved  # not where the last border was
+        if not self._started or lost or not self._goes_on(actor):
+            self._begin(actor)
         self._collecting = True
-        window = Window.begin(steps, self._current, self._returns, self._lengths, self._pending)
+        actor.where = self._where
+        window = Window.begin(steps, self._current, self._returns, self._lengths, self._pending, self._memory)
         self._fill(window, actor)
-        outside = self._check(window.observations[:steps], self.window_index)
+        seen = window.observations[:steps]
+        outside = self._check(seen[OBSERVATION] if self._masks else seen, self.window_index)
         if outside is not None:
             warnings.warn(outside, RuntimeWarning, stacklevel=3)
         faults = {
@@ -81,12 +83,20 @@ class WindowCollector:
         self._collecting = False
         return data
 
-    def _begin(self) -> None:
+    def _goes_on(self, actor: Actor) -> bool:
+        """Whether ``actor`` can act in the running episodes: it needs the masks and the memory that they have."""
+        size = 0 if self._memory is None else self._memory.shape[1]
+        needs_masks = actor.accepts_masks and self.stepper.offers_masks
+        return size == actor.memory_size and self._masks == needs_masks
+
+    def _begin(self, actor: Actor) -> None:
         n_envs = self.stepper.n_envs
-        if self._started:
-            self.stepper.restart_all(self._current)
-        else:
-            self.stepper.start(self._current)
+        begin = self.stepper.restart_all if self._started else self.stepper.start
+        self._current = begin(masks=actor.accepts_masks)
+        self._masks = self.stepper.reader.masked
+        if self.stepper.offers_masks and not self._masks:
+            warnings.warn(masks_unused(actor.name), RuntimeWarning, stacklevel=4)
+        self._memory = np.zeros((n_envs, actor.memory_size), np.float32) if actor.memory_size else None
         self.stepper.moved = False
         self._returns, self._lengths = [0.0] * n_envs, [0] * n_envs
         self._log, self._pending = EpisodeLog(n_envs), None
@@ -99,10 +109,13 @@ class WindowCollector:
         reward_row = [0.0] * n_envs
         step, where = self.stepper.step, self._where
         observe, lagging, keep_infos = actor.observe, self.policy.recovers, self._keep_infos
-        row = observations[0]
+        row, memory = observations[0], window.memory
         for t in range(len(rewards)):
             self._t = t
-            policy_actions, acted, env_actions = actor(row)
+            if memory is None:
+                policy_actions, acted, env_actions = actor(row)
+            else:
+                (policy_actions, acted, env_actions), memory[t + 1] = actor.remembering(row, memory[t])
             window.put_actions(t, policy_actions, acted)
             following = observations[t + 1]
             events = step(acted, env_actions, following, reward_row, where)
@@ -155,7 +168,13 @@ class WindowCollector:
             window.cut(n, t)
             window.observations[t, n] = self.stepper.restart(n, rebuild=fault.kind == "error")
             window.new_episode(n, t)
-            policy_actions, acted, env_actions = actor(window.observations[t, n : n + 1])
+            row = window.observations[t, n : n + 1]
+            if window.memory is None:
+                policy_actions, acted, env_actions = actor(row)
+            else:
+                (policy_actions, acted, env_actions), window.memory[t + 1, n : n + 1] = actor.remembering(
+                    row, window.memory[t, n : n + 1]
+                )
             window.actions[t, n], window.acted[t, n] = policy_actions[0], acted[0]
             event = self.stepper.step_one(
                 n, env_actions[0], window.observations[t + 1], reward_row, self._where
@@ -172,6 +191,7 @@ class WindowCollector:
                 self._log.clear(n)
             self._log.extend(n, window.acted[window.begun[n] :, n])
         self._current = window.observations[steps].copy()
+        self._memory = None if window.memory is None else window.memory[steps].copy()
         self._pending = None if window.pending is None else window.pending.copied()
         self._marks = [self.stepper.mark(n) for n in range(n_envs)]
         self.window_index += 1
@@ -190,12 +210,14 @@ class WindowCollector:
             "n_envs": self.stepper.n_envs,
             "faults": self.policy.state_dict(),
             "observations_outside_space": self._check.count,
+            "masks": self._masks,
+            "memory": None if self._memory is None else self._memory.copy(),
             "pending": None,
             "envs": {},
         }
         if self._pending is not None:
             p = self._pending
-            state["pending"] = {name: getattr(p, name).copy() for name in Transition.__slots__}
+            state["pending"] = {name: to_state(getattr(p, name)) for name in Transition.__slots__}
         if self._started:
             for n in range(self.stepper.n_envs):
                 state["envs"][str(n)] = {
@@ -204,7 +226,7 @@ class WindowCollector:
                     "env_state": None
                     if self._collecting or self.stepper.moved
                     else self.stepper.env_state(n),
-                    "observation": self._current[n].copy(),
+                    "observation": to_state(self._current[n, ...]),
                     "return": self._returns[n],
                     "length": self._lengths[n],
                     "actions": self._log.actions(n),
@@ -223,25 +245,28 @@ class WindowCollector:
                 f"the stored pipeline had {state['n_envs']} environment(s), this one has {n_envs}; resume with "
                 "the same number"
             )
-        current = np.zeros_like(self._current)
         snapshots = [state["envs"][str(n)] for n in range(n_envs)] if state["started"] else []
-        pending = (
-            None
-            if state["pending"] is None
-            else Transition(**{k: np.array(v) for k, v in state["pending"].items()})
-        )
+        masks, memory = bool(state.get("masks", False)), state.get("memory")
+        pending: Transition | None = None
+        current = self._current
         if snapshots:
-            self.stepper.restore(snapshots, to_env, current)
+            space, actions = self.stepper.observation_space, self.stepper.action_space
+            reader = ObservationReader(space, actions, masked=masks)
+            pending = _transition(state["pending"], reader.dtype)
+            current = self.stepper.restore(snapshots, to_env, masked=masks)
         self.policy.load_state_dict(state["faults"])
         self._check.count = int(state["observations_outside_space"])
         self.window_index, self.total_steps = int(state["window_index"]), int(state["total_steps"])
         self._started, self._collecting = bool(state["started"]), False
         self._current, self._pending = current, pending
+        self._masks = masks
+        self._memory = None if memory is None else np.array(memory, np.float32)
         self.policy.steps = self.total_steps
         self._returns, self._lengths, self._log = [0.0] * n_envs, [0] * n_envs, EpisodeLog(n_envs)
         self._marks = [self.stepper.mark(n) for n in range(n_envs)] if snapshots else []
         if self.stepper.resume_level != "exact":
             self._pending = None  # new episodes have begun
+            self._memory = None if self._memory is None else np.zeros_like(self._memory)
             return
         for n, snapshot in enumerate(snapshots):
             self._returns[n], self._lengths[n] = float(snapshot["return"]), int(snapshot["length"])
@@ -249,3 +274,15 @@ class WindowCollector:
                 self._log.give_up(n)
             else:
                 self._log.extend(n, np.asarray(snapshot["actions"]))
+
+
+def _transition(stored: Mapping[str, Any] | None, dtype: np.dtype[Any]) -> Transition | None:
+    if stored is None:
+        return None
+    try:
+        seen = {name: from_state(stored[name], dtype) for name in ("observations", "next_observations")}
+    except ObservationMismatch as fault:
+        raise ResumeError(f"{fault}. Resume with the environment that was trained on.") from None
+    return Transition(
+        **{**{name: np.array(stored[name]) for name in Transition.__slots__ if name not in seen}, **seen}
+    )

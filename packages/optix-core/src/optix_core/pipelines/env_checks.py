@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ def common_spaces(envs: Sequence[Env]) -> tuple[SpaceInfo, SpaceInfo]:
     """The spaces that all environments share.
 
     Raises:
-        SpaceError: They differ, or observations are not single arrays.
+        SpaceError: They differ, or are of a kind that optix does not know.
     """
     first = envs[0]
     for index, env in enumerate(envs):
@@ -27,50 +27,35 @@ def common_spaces(envs: Sequence[Env]) -> tuple[SpaceInfo, SpaceInfo]:
                     f"environments differ: {name} of number {index} is {getattr(env, name)}, of number 0 "
                     f"{getattr(first, name)}"
                 )
-    return observation_info(first.observation_space), describe_space(first.action_space)
+    return describe_space(first.observation_space), describe_space(first.action_space)
 
 
-def observation_info(space: Any) -> SpaceInfo:
-    """Facts about an observation space that consists of one array.
-
-    Raises:
-        SpaceError: It does not.
-    """
-    info = describe_space(space)
-    if not info.is_array:
-        raise SpaceError(
-            f"observations of {info.label} are not one array. Wrap the environment in "
-            f"gymnasium.wrappers.FlattenObservation (it gives Box({info.flat_dim},)), or use a pipeline that "
-            "supports structured observations."
-        )
-    return info
-
-
-def first_observation(index: int, result: Any, space: SpaceInfo, where: str) -> NDArray[Any]:
-    """The observation in what ``reset`` returned, a fresh array of the space's dtype.
+def reset_pair(index: int, result: Any, where: str) -> tuple[Any, Any]:
+    """Observation and info, which ``reset`` returned.
 
     Raises:
-        EnvironmentFault: It is not a pair, or the observation does not fit.
+        EnvironmentFault: It is not a pair.
     """
     if not hasattr(result, "__len__") or isinstance(result, np.ndarray) or len(result) != 2:
         raise EnvironmentFault(
             f"environment {index}, reset, {where}: expected a pair (observation, info), got "
             f"{_shape_of_result(result)}. Gymnasium's interface has returned pairs since version 0.26."
         )
-    return as_observation(index, result[0], space, "reset", where).astype(space.dtype)
+    return result[0], result[1]
 
 
-def as_observation(index: int, observation: Any, space: SpaceInfo, method: str, where: str) -> NDArray[Any]:
+def as_observation(
+    index: int, observation: Any, space: SpaceInfo, method: str, where: Callable[[], str]
+) -> NDArray[Any]:
     """``observation`` as an array of the space's shape.
 
     Raises:
         EnvironmentFault: It has another shape, or a dtype that would lose its meaning.
     """
     array = np.asarray(observation)
-    assert space.dtype is not None
     if array.shape != space.shape or not np.can_cast(array.dtype, space.dtype, casting="same_kind"):
         raise EnvironmentFault(
-            f"environment {index}, {method}, {where}: the observation has shape {array.shape} and dtype "
+            f"environment {index}, {method}, {where()}: the observation has shape {array.shape} and dtype "
             f"{array.dtype}, but the observation space is {space.label} with shape {space.shape} and dtype "
             f"{space.dtype}. Correct the environment or its observation_space.",
             code="E-ENV-OBSERVATION",

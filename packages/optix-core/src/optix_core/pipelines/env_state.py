@@ -14,8 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from optix_core.errors import ResumeError
+from optix_core.errors import EnvironmentFault, ResumeError
 from optix_core.pipelines.faults import shown
+from optix_core.pipelines.reading import ObservationReader, mask_method
+from optix_core.rl import structured
 from optix_core.state import State
 
 
@@ -33,15 +35,21 @@ class CapturableEnv(Protocol):
 
 
 def continue_episode(
-    env: Any, snapshot: Mapping[str, Any], to_env: Callable[[Any], Any], env_index: int
+    env: Any,
+    snapshot: Mapping[str, Any],
+    to_env: Callable[[Any], Any],
+    env_index: int,
+    reader: ObservationReader,
 ) -> NDArray[Any]:
     """Bring ``env`` to where ``snapshot`` was taken.
 
     Args:
         env: An environment of the same kind, best a fresh object.
-        snapshot: ``seed``, ``observation`` (the last one), ``env_state`` or None, ``actions`` ``[K, *act]`` or None.
+        snapshot: ``seed``, ``observation`` (the last one, as :func:`optix_core.rl.structured.to_state` gives it),
+            ``env_state`` or None, ``actions`` ``[K, *act]`` or None.
         to_env: Turns a stored action into what ``env.step`` was given.
         env_index: For messages.
+        reader: Makes elements of windows of what the environment gives.
 
     Returns:
         The last observation, equal to the stored one.
@@ -49,7 +57,12 @@ def continue_episode(
     Raises:
         ResumeError: It ends up elsewhere, or cannot be brought back.
     """
-    expected = np.asarray(snapshot["observation"])
+    try:
+        expected = structured.from_state(snapshot["observation"], reader.dtype)
+    except structured.ObservationMismatch as fault:
+        raise ResumeError(
+            f"environment {env_index}: {fault}. Resume with the environment and the agent that were trained."
+        ) from None
     seed = int(snapshot["seed"])
     if snapshot["env_state"] is not None:
         if not isinstance(env, CapturableEnv):
@@ -67,25 +80,45 @@ def continue_episode(
             "the environment get_state() and set_state()."
         )
     length = len(actions)
-    found = _repeat(env, seed, np.asarray(actions), to_env, env_index)
-    if found.shape != expected.shape or found.astype(expected.dtype).tobytes() != expected.tobytes():
-        what = f"the observation is {shown(found)}, it was {shown(expected)}"
+    observation, info = _repeat(env, seed, np.asarray(actions), to_env, env_index)
+    try:
+        method = mask_method(env) if reader.masked else None
+        found = reader.one(
+            observation,
+            info,
+            method,
+            env_index=env_index,
+            call="step",
+            where=lambda: f"repeating {length} steps",
+        )
+    except EnvironmentFault as fault:
+        raise ResumeError(not_repeatable(env_index, length, length, fault.message)) from None
+    if not structured.same(found, expected):
+        path, left, right = next(
+            (path, left, right)
+            for (path, left), (_, right) in zip(
+                structured.leaves(found), structured.leaves(expected), strict=True
+            )
+            if left.tobytes() != right.tobytes()
+        )
+        what = f"{structured.label(path)} is {shown(left)}, it was {shown(right)}"
         raise ResumeError(not_repeatable(env_index, length, length, what))
     return expected
 
 
 def _repeat(
     env: Any, seed: int, actions: NDArray[Any], to_env: Callable[[Any], Any], env_index: int
-) -> NDArray[Any]:
+) -> tuple[Any, Any]:
+    """The last observation and info of the episode with that seed and those actions."""
     step, length = 0, len(actions)
     try:
-        observation, _ = env.reset(seed=seed)
+        observation, info = env.reset(seed=seed)
         for step in range(1, length + 1):
-            observation, _, terminated, truncated, _ = env.step(to_env(actions[step - 1]))
+            observation, _, terminated, truncated, info = env.step(to_env(actions[step - 1]))
             if terminated or truncated:
                 break
         else:
-            return np.asarray(observation)
+            return observation, info
     except Exception as error:
         what = "reset" if step == 0 else f"step {step} of {length}"
         raise ResumeError(

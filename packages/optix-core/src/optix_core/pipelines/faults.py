@@ -81,13 +81,14 @@ def shown(value: Any, limit: int = 8) -> str:
     return f"[{text}{', ...' if flat.size > limit else ''}]"
 
 
-def nonfinite_detail(observation: NDArray[Any]) -> str:
-    """Which components are not finite, and what they are."""
+def nonfinite_detail(observation: NDArray[Any], name: str = "observation") -> str:
+    """Which components of the observation, or of its part ``name``, are not finite, and what they are."""
     bad = np.argwhere(~np.isfinite(observation))
     where = [tuple(index) if len(index) != 1 else index[0] for index in bad[:5].tolist()]
     values = [float(observation[tuple(index)]) for index in bad[:5]]
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-    return f"the observation is not finite: component{'s' if len(bad) > 1 else ''} {where}{more} = {values}"
+    what = "the observation" if name == "observation" else f"{name} of the observation"
+    return f"{what} is not finite: component{'s' if len(bad) > 1 else ''} {where}{more} = {values}"
 
 
 class FaultPolicy:

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from optix_core.errors import EnvironmentFault
 from optix_core.rl.spaces import SpaceInfo
+from optix_core.rl.structured import Path, leaf_infos, part
 
 WARNINGS = 3
 
 
 class ObservationCheck:
-    """Compares windows with the bounds of the observation space.
+    """Compares windows with the bounds of the observation space, part by part.
 
     Args:
         space: Its bounds; integer spaces that fill their dtype (images) need no look.
@@ -28,12 +29,9 @@ class ObservationCheck:
         self.strict = strict
         self.count = 0
         self._warned = 0
-        assert space.low is not None
-        assert space.high is not None
-        assert space.dtype is not None
-        self._space = space
-        self._low = None if _is_lowest(space.low, space.dtype) else space.low
-        self._high = None if _is_highest(space.high, space.dtype) else space.high
+        self._bounded: list[tuple[Path, SpaceInfo]] = [
+            (path, info) for path, info in leaf_infos(space) if not _is_everything(info)
+        ]
 
     def __call__(self, observations: NDArray[Any], window_index: int) -> str | None:
         """Count observations ``[T, N, *obs]`` outside; a text to warn with, the first three times.
@@ -41,21 +39,25 @@ class ObservationCheck:
         Raises:
             EnvironmentFault: One is outside and ``strict`` was asked for.
         """
-        below = None if self._low is None else observations < self._low
-        above = None if self._high is None else observations > self._high
-        if (below is None or not below.any()) and (above is None or not above.any()):
+        found: list[tuple[Path, SpaceInfo, NDArray[np.bool_]]] = []
+        for path, info in self._bounded:
+            values = part(observations, path)
+            outside = (values < info.low) | (values > info.high)
+            if outside.any():
+                found.append((path, info, outside))
+        if not found:
             return None
-        outside = np.zeros(observations.shape, np.bool_)
-        for side in (below, above):
-            if side is not None:
-                outside |= side
-        self.count += int(outside.reshape(*outside.shape[:2], -1).any(axis=-1).sum())
+        steps = observations.shape[:2]
+        rows = [outside.reshape(*steps, -1).any(axis=-1) for _, _, outside in found]
+        self.count += int(np.logical_or.reduce(rows).sum())
+        path, info, outside = found[0]
         t, n, *component = np.argwhere(outside)[0].tolist()
         where = tuple(component)
-        low, high = np.asarray(self._space.low)[where], np.asarray(self._space.high)[where]
+        low, high = np.asarray(info.low)[where], np.asarray(info.high)[where]
+        what = f"component {component} of {'.'.join(path) or 'the observation'}"
         text = (
-            f"environment {n}, step {t} of window {window_index}: component {component} of the observation is "
-            f"{observations[(t, n, *where)]}, outside of {self._space.label} ([{low}, {high}]). Correct the "
+            f"environment {n}, step {t} of window {window_index}: {what} is "
+            f"{part(observations, path)[(t, n, *where)]}, outside of {info.label} ([{low}, {high}]). Correct the "
             f"environment or its observation_space. So far {self.count} observation(s) were outside"
         )
         if self.strict:
@@ -66,9 +68,11 @@ class ObservationCheck:
         return text + ("; further ones are only counted." if self._warned == WARNINGS else ".")
 
 
-def _is_lowest(low: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    return bool((low == (-np.inf if dtype.kind == "f" else np.iinfo(dtype).min)).all())
-
-
-def _is_highest(high: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    return bool((high == (np.inf if dtype.kind == "f" else np.iinfo(dtype).max)).all())
+def _is_everything(info: SpaceInfo) -> bool:
+    """Whether the dtype cannot even say a value outside of the space."""
+    if info.dtype.kind == "b":
+        return True
+    lowest, highest = (
+        (-np.inf, np.inf) if info.dtype.kind == "f" else (np.iinfo(info.dtype).min, np.iinfo(info.dtype).max)
+    )
+    return bool((info.low == lowest).all() and (info.high == highest).all())

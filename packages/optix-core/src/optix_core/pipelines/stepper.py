@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from optix_core.pipelines.faults import Fault
+from optix_core.pipelines.reading import ObservationReader
 from optix_core.rl.spaces import SpaceInfo
 from optix_core.state import State
 
@@ -29,7 +30,9 @@ class Stepper(Protocol):
 
     Attributes:
         n_envs: N.
-        observation_space: Of one environment.
+        observation_space: Of one environment, without masks.
+        offers_masks: The environments say beside their observations which actions are allowed (known once started).
+        reader: What elements of windows look like (known once started).
         action_space: Of one environment.
         infos: The info dicts of the last step, if they are kept.
         root_seed: Where the seeds of all episodes come from; may be set.
@@ -40,13 +43,26 @@ class Stepper(Protocol):
     n_envs: int
     observation_space: SpaceInfo
     action_space: SpaceInfo
+    offers_masks: bool
     infos: list[dict[str, Any]]
     root_seed: int
     moved: bool
     resume_level: str
 
-    def start(self, row: NDArray[Any]) -> None:
-        """Begin episode 0 everywhere; first observations go to ``row`` ``[N, *obs]``."""
+    @property
+    def reader(self) -> ObservationReader:
+        """Valid once the environments were started or restored."""
+        ...
+
+    def start(self, *, masks: bool) -> NDArray[Any]:
+        """Begin episode 0 everywhere.
+
+        Args:
+            masks: Add action masks to the observations where the environments offer them.
+
+        Returns:
+            First observations ``[N, *obs]``, a fresh array.
+        """
         ...
 
     def step(
@@ -70,8 +86,8 @@ class Stepper(Protocol):
         """Begin a new episode after a fault, in a new object if ``rebuild``."""
         ...
 
-    def restart_all(self, row: NDArray[Any]) -> None:
-        """Begin new episodes everywhere, after a window was interrupted."""
+    def restart_all(self, *, masks: bool) -> NDArray[Any]:
+        """Begin new episodes everywhere, after a window was interrupted; otherwise like :meth:`start`."""
         ...
 
     def mark(self, index: int) -> State:
@@ -83,9 +99,9 @@ class Stepper(Protocol):
         ...
 
     def restore(
-        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
-    ) -> None:
-        """Go back to snapshots, or begin new episodes if ``resume_level`` says so.
+        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], *, masked: bool
+    ) -> NDArray[Any]:
+        """Go back to snapshots, or begin new episodes if ``resume_level`` says so; observations ``[N, *obs]``.
 
         Snapshots are marks with ``env_state``, ``observation`` and the ``actions`` of the episode so far.
         """

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optix_core.pipelines.env_checks import as_observation, common_spaces, first_observation, wrong_step
+from optix_core.pipelines.env_checks import common_spaces, reset_pair, wrong_step
 from optix_core.pipelines.env_state import CapturableEnv, continue_episode
 from optix_core.pipelines.factories import Env, EnvFactory, check_env
-from optix_core.pipelines.faults import Fault, FaultPolicy, nonfinite_detail
+from optix_core.pipelines.faults import Fault, FaultPolicy
+from optix_core.pipelines.reading import MaskMethod, ObservationReader, mask_method, offers_masks
 from optix_core.pipelines.stepper import Ended
 from optix_core.seeding import Domain, derive_seed
 from optix_core.state import State, generator_state, restore_generator
@@ -61,22 +62,53 @@ class ListStepper:
         self._fresh, self._keep_infos = fresh_env_per_episode, keep_infos
         self._used = [False] * self.n_envs
         self._steps = [env.step for env in self.envs]
-        assert self.observation_space.shape is not None
-        assert self.observation_space.dtype is not None
-        self.observation_shape, self.observation_dtype = (
-            self.observation_space.shape,
-            self.observation_space.dtype,
-        )
-        # x . 0 is 0 for finite x and NaN otherwise: one pass of BLAS instead of an array of booleans.
-        size = self.n_envs * int(np.prod(self.observation_shape, dtype=np.int64))
-        self._zeros = np.zeros(size, self.observation_dtype) if self.observation_dtype.kind == "f" else None
+        self.offers_masks = False
+        self._masks_wanted = False
+        self._mask_methods: list[MaskMethod | None] = [None] * self.n_envs
+        self._known = False
+        self._read_with(ObservationReader(self.observation_space, self.action_space))
+        self._known = False
 
-    def start(self, row: NDArray[Any]) -> None:
+    @property
+    def reader(self) -> ObservationReader:
+        """See :attr:`Stepper.reader`."""
+        return self._reader
+
+    def want_masks(self, wanted: bool) -> None:
+        """Whether to add action masks; the first reset after that shows whether the environments offer any."""
+        self._masks_wanted, self._known = wanted, False
+
+    def _read_with(self, reader: ObservationReader) -> None:
+        self._reader, self._known = reader, True
+        self._mask_methods = [mask_method(env) if reader.masked else None for env in self.envs]
+        self._plain_shape = reader.plain_shape
+        # x . 0 is 0 for finite x and NaN otherwise: one pass of BLAS instead of an array of booleans.
+        plain_float = reader.plain_shape is not None and reader.dtype.kind == "f"
+        size = self.n_envs * int(np.prod(reader.shape, dtype=np.int64))
+        self._zeros = np.zeros(size, reader.dtype) if plain_float else None
+        self._check_parts = reader.has_floats and not plain_float
+
+    def _look(self, index: int, info: Any) -> None:
+        """Find out from a reset what observations look like."""
+        self.offers_masks = offers_masks(self.observation_space, self.action_space, self.envs[index], info)
+        masked = self.offers_masks and self._masks_wanted
+        self._read_with(ObservationReader(self.observation_space, self.action_space, masked=masked))
+
+    def start(self, *, masks: bool) -> NDArray[Any]:
         """See :meth:`Stepper.start`."""
         self.episode_index = [-1] * self.n_envs
+        self.want_masks(masks)
+        first: list[NDArray[Any]] = []
         for index in range(self.n_envs):
             self._seed_action_space(index)
-            row[index] = self._begin(index)
+            first.append(self._begin(index))
+        return self._joined(first)
+
+    def _joined(self, observations: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        row = self._reader.rows(self.n_envs)
+        for index, observation in enumerate(observations):
+            row[index] = observation
+        return row
 
     def step(
         self,
@@ -97,7 +129,10 @@ class ListStepper:
                     events = []
                 events.append(event)
             index += 1  # noqa: SIM113 - enumerate makes a tuple per step
-        if self._zeros is not None and np.vdot(row.reshape(-1), self._zeros) != 0.0:
+        if self._zeros is not None:
+            if np.vdot(row.reshape(-1), self._zeros) != 0.0:
+                events = self._with_nonfinite(events or [], actions, row)
+        elif self._check_parts and not self._reader.finite(row):
             events = self._with_nonfinite(events or [], actions, row)
         if events is not None:
             for event in events:
@@ -119,7 +154,12 @@ class ListStepper:
     ) -> Ended | Fault | None:
         """One step of one environment, without beginning a new episode where one ends."""
         event = self._step(index, action, row, rewards, where)
-        if not isinstance(event, Fault) and self._zeros is not None and not np.isfinite(row[index]).all():
+        if isinstance(event, Fault):
+            return event
+        fine = (
+            np.isfinite(row[index]).all() if self._zeros is not None else self._reader.finite(row[index, ...])
+        )
+        if not fine:
             return self._nonfinite(index, action, row)
         return event
 
@@ -138,10 +178,10 @@ class ListStepper:
         """See :meth:`Stepper.restart`."""
         return self._begin(index, rebuild=rebuild)
 
-    def restart_all(self, row: NDArray[Any]) -> None:
+    def restart_all(self, *, masks: bool) -> NDArray[Any]:
         """See :meth:`Stepper.restart_all`."""
-        for index in range(self.n_envs):
-            row[index] = self._begin(index)
+        self.want_masks(masks)
+        return self._joined([self._begin(index) for index in range(self.n_envs)])
 
     def _step(
         self, index: int, action: Any, row: NDArray[Any], rewards: list[float], where: Callable[[], str]
@@ -162,10 +202,20 @@ class ListStepper:
             reward = float(raw_reward)
         except (TypeError, ValueError):
             raise wrong_step(index, result, where()) from None
-        if observation.__class__ is np.ndarray and observation.shape == self.observation_shape:
+        if observation.__class__ is np.ndarray and observation.shape == self._plain_shape:
             row[index] = observation
         else:
-            row[index] = as_observation(index, observation, self.observation_space, "step", where())
+            self._reader.put(
+                row,
+                index,
+                observation,
+                info,
+                self._mask_methods[index],
+                env_index=index,
+                call="step",
+                where=where,
+                terminated=bool(terminated),
+            )
         if not -_LARGEST <= reward <= _LARGEST:
             return Fault(
                 kind="reward", env_index=index, method="step", action=action, detail=f"the reward is {reward}"
@@ -176,7 +226,7 @@ class ListStepper:
         if terminated or truncated:
             return Ended(
                 env_index=index,
-                final_observation=row[index].copy(),
+                final_observation=row[index, ...].copy(),
                 terminated=bool(terminated),
                 truncated=bool(truncated),
                 seed=self.seeds[index],
@@ -213,12 +263,21 @@ class ListStepper:
                 detail=f"it raised {error!r}",
                 error=error,
             )
-        first = first_observation(index, result, self.observation_space, where)
-        if self._zeros is None or np.isfinite(first).all():
-            return first
-        return Fault(
-            kind="observation", env_index=index, method="reset", action=None, detail=nonfinite_detail(first)
+        observation, info = reset_pair(index, result, where)
+        if not self._known:
+            self._look(index, info)
+        first = self._reader.one(
+            observation,
+            info,
+            self._mask_methods[index],
+            env_index=index,
+            call="reset",
+            where=lambda: where,
         )
+        if self._reader.finite(first):
+            return first
+        detail = self._reader.nonfinite(first)
+        return Fault(kind="observation", env_index=index, method="reset", action=None, detail=detail)
 
     def _replace(self, index: int) -> None:
         factory = self._factories[index]
@@ -230,6 +289,7 @@ class ListStepper:
 
     def _install(self, index: int, env: Env) -> None:
         self.envs[index], self._steps[index] = env, env.step
+        self._mask_methods[index] = mask_method(env) if self._reader.masked else None
 
     def _seed_action_space(self, index: int, *more: int) -> None:
         self.envs[index].action_space.seed(derive_seed(self.root_seed, Domain.ACTION_SPACE, index, *more))
@@ -239,12 +299,12 @@ class ListStepper:
     ) -> list[Ended | Fault]:
         """Replace the events of environments whose observation is not finite."""
         broken = {event.env_index for event in events if isinstance(event, Fault)}
-        found = [i for i in range(self.n_envs) if i not in broken and not np.isfinite(row[i]).all()]
+        found = [i for i in range(self.n_envs) if i not in broken and not self._reader.finite(row[i, ...])]
         kept = [event for event in events if event.env_index not in found]
         return kept + [self._nonfinite(i, actions[i], row) for i in found]
 
     def _nonfinite(self, index: int, action: Any, row: NDArray[Any]) -> Fault:
-        detail = nonfinite_detail(row[index])
+        detail = self._reader.nonfinite(row[index, ...])
         return Fault(kind="observation", env_index=index, method="step", action=action, detail=detail)
 
     def mark(self, index: int) -> State:
@@ -261,11 +321,13 @@ class ListStepper:
         return env.get_state() if isinstance(env, CapturableEnv) else None
 
     def restore(
-        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
-    ) -> None:
+        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], *, masked: bool
+    ) -> NDArray[Any]:
         """See :meth:`Stepper.restore`."""
         built: list[Env] = []
         chosen: list[Env] = []
+        reader = ObservationReader(self.observation_space, self.action_space, masked=masked)
+        row = reader.rows(self.n_envs)
         try:
             for index, snapshot in enumerate(snapshots):
                 env, factory = self.envs[index], self._factories[index]
@@ -277,7 +339,7 @@ class ListStepper:
                     self.moved = True
                 chosen.append(env)
                 self._used[index] = True
-                row[index] = continue_episode(env, snapshot, to_env, index)
+                row[index] = continue_episode(env, snapshot, to_env, index, reader)
         except BaseException:
             for env in built:
                 env.close()
@@ -290,6 +352,9 @@ class ListStepper:
             if snapshot["action_space_rng"] is not None:
                 restore_generator(env.action_space.np_random, snapshot["action_space_rng"])
             self.episode_index[index], self.seeds[index] = int(snapshot["episode"]), int(snapshot["seed"])
+        self.offers_masks, self._masks_wanted = masked, masked
+        self._read_with(reader)
+        return row
 
     def close(self) -> None:
         """See :meth:`Stepper.close`."""

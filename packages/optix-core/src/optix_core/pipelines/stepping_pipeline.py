@@ -112,7 +112,7 @@ class SteppingPipeline(BasePipeline):
             self.setup()
         assert self._collector is not None
         if self._actor is None:
-            self._actor = Actor(self._agent, self.action_space)
+            self._actor = Actor(self._agent, self.action_space, self.observation_space)
         steps, self._limit = self._limit or self.window_size, None
         return self._collector.collect(steps, self._actor)
 
@@ -148,13 +148,17 @@ class SteppingPipeline(BasePipeline):
         """
         if "collector" not in state:
             raise ResumeError(f"this is not a state of {type(self).__name__}: it has {sorted(state)}")
-        collector = self._make_collector()
-        if state["collector"] is not None:
-            to_env: Callable[[Any], Any] = int if self.action_space.kind == "discrete" else _itself
-            collector.load_state_dict(state["collector"], to_env)
+        collector, stepper = self._make_collector(), self._require_stepper()
+        stepper.root_seed = int(state["root_seed"])
+        try:
+            if state["collector"] is not None:
+                to_env: Callable[[Any], Any] = int if self.action_space.kind == "discrete" else _itself
+                collector.load_state_dict(state["collector"], to_env)
+        except BaseException:
+            stepper.root_seed = self.root_seed
+            raise
         self._loaded = self._collector is None
-        self._collector = collector
-        self.root_seed = self._require_stepper().root_seed = int(state["root_seed"])
+        self._collector, self.root_seed = collector, stepper.root_seed
 
     def _make_collector(self) -> WindowCollector:
         return WindowCollector(

@@ -40,7 +40,7 @@ class VectorBatchPipeline(SteppingPipeline):
 
     Raises:
         ConfigError: No environments, or an option that this way of stepping cannot honour.
-        SpaceError: The environments' spaces differ, or observations are not single arrays.
+        SpaceError: The environments' spaces differ, or are of a kind that optix does not know.
     """
 
     def __init__(

@@ -12,11 +12,12 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from optix_core.errors import ConfigError, EnvironmentFault, ResumeError
-from optix_core.pipelines.env_checks import observation_info
 from optix_core.pipelines.env_state import continue_episode
 from optix_core.pipelines.factories import EnvFactory
-from optix_core.pipelines.faults import Fault, nonfinite_detail
+from optix_core.pipelines.faults import Fault
+from optix_core.pipelines.reading import ObservationReader, mask_method, offers_masks
 from optix_core.pipelines.stepper import Ended
+from optix_core.rl.masking import ACTION_MASK
 from optix_core.rl.spaces import describe_space
 from optix_core.seeding import Domain, derive_seed
 from optix_core.state import State
@@ -49,27 +50,76 @@ class VectorEnvStepper:
             )
         self.venv: Any = venv  # partly typed, and call() is not part of the base class
         self.n_envs = int(venv.num_envs)
-        self.observation_space = observation_info(self.venv.single_observation_space)
+        self.observation_space = describe_space(self.venv.single_observation_space)
         self.action_space = describe_space(self.venv.single_action_space)
         self.root_seed, self.moved = root_seed, False
         self.infos: list[dict[str, Any]] = [{} for _ in range(self.n_envs)]
         self._seeds: list[int | None] = [None] * self.n_envs
         self._restarts = 0
-        assert self.observation_space.dtype is not None
-        self._float = self.observation_space.dtype.kind == "f"
+        self.offers_masks = False
+        self._read_with(ObservationReader(self.observation_space, self.action_space))
 
-    def start(self, row: NDArray[Any]) -> None:
+    @property
+    def reader(self) -> ObservationReader:
+        """See :attr:`Stepper.reader`."""
+        return self._reader
+
+    def _read_with(self, reader: ObservationReader) -> None:
+        self._reader = reader
+        self._plain = reader.plain_shape is not None
+
+    def start(self, *, masks: bool) -> NDArray[Any]:
         """See :meth:`Stepper.start`."""
         self._restarts = 0
-        self._reset(row)
+        return self._reset(masks=masks)
 
-    def _reset(self, row: NDArray[Any]) -> None:
+    def _reset(self, *, masks: bool) -> NDArray[Any]:
         seeds = [derive_seed(self.root_seed, Domain.ENV, n, self._restarts) for n in range(self.n_envs)]
         self.venv.single_action_space.seed(derive_seed(self.root_seed, Domain.ACTION_SPACE, 0))
-        row[...], _ = self.venv.reset(seed=list(seeds))
+        observations, infos = self.venv.reset(seed=list(seeds))
         self._seeds = list(seeds)
+        return self._first(observations, infos, ["start of the first episode"] * self.n_envs, masks=masks)
+
+    def _first(self, observations: Any, infos: Any, where: Sequence[str], *, masks: bool) -> NDArray[Any]:
+        """What a reset of all environments gave, as ``[N, *obs]``."""
+        self.offers_masks = self._masks_offered(infos)
+        masked = self.offers_masks and masks
+        self._read_with(ObservationReader(self.observation_space, self.action_space, masked=masked))
+        row = self._reader.rows(self.n_envs)
+        self._put(row, observations, infos, "reset", lambda: where[0])
         for n in range(self.n_envs):
-            self._check(n, row[n], None, "reset", "start of the first episode")
+            self._check(n, row[n, ...], None, "reset", where[n])
+        return row
+
+    def _masks_offered(self, infos: Any) -> bool:
+        if not offers_masks(self.observation_space, self.action_space, self.venv, infos):
+            if any(mask_method(env) is not None for env in getattr(self.venv, "envs", ())):
+                self._refuse_methods()
+            return False
+        if ACTION_MASK not in infos:
+            self._refuse_methods()
+        return True
+
+    def _refuse_methods(self) -> None:
+        raise ConfigError(
+            "the environments of this VectorEnv offer action masks through action_masks(), which cannot say what "
+            "the masks were where an episode has just ended. Let them put the masks into info['action_mask'], or "
+            "give a list of functions instead of a VectorEnv."
+        )
+
+    def _put(
+        self,
+        row: NDArray[Any],
+        observations: Any,
+        infos: Mapping[str, Any],
+        call: str,
+        where: Callable[[], str],
+    ) -> None:
+        self._reader.put_batch(row, observations)
+        if self._reader.masked:
+            for n in range(self.n_envs):
+                given = _of_env(infos, ACTION_MASK, n)
+                self._reader.put_mask(row, n, given, env_index=n, call=call, where=where)
 
     def step(
         self,
@@ -85,7 +135,10 @@ class VectorEnvStepper:
         except Exception as error:
             text = f"the vector environment raised {error!r}, {where()}. The original traceback is above."
             raise EnvironmentFault(text, code="E-ENV-RAISED") from error
-        row[...] = observations
+        if self._plain:
+            row[...] = observations
+        else:
+            self._put(row, observations, infos, "step", where)
         rewards[:] = np.asarray(raw, np.float64).tolist()
         for n, reward in enumerate(rewards):
             if not np.isfinite(reward):
@@ -97,9 +150,9 @@ class VectorEnvStepper:
                     detail=f"the reward is {reward}",
                 )
                 raise fault.as_error(where())
-        if self._float and not np.isfinite(row).all():
+        if not self._reader.finite(row):
             for n in range(self.n_envs):
-                self._check(n, row[n], actions[n], "step", where())
+                self._check(n, row[n, ...], actions[n], "step", where())
         ended = np.flatnonzero(np.logical_or(terminated, truncated)).tolist()
         return (
             [self._ended(n, actions[n], terminated, truncated, infos, where) for n in ended]
@@ -121,7 +174,15 @@ class VectorEnvStepper:
                 f"environment {index}, {where()}: an episode ended, but the VectorEnv did not put its last "
                 "observation into info['final_obs'], as the SAME_STEP autoreset mode demands"
             )
-        final = np.array(infos["final_obs"][index], dtype=self.observation_space.dtype)
+        final = self._reader.one(
+            infos["final_obs"][index],
+            {ACTION_MASK: _of_env(infos.get("final_info", {}), ACTION_MASK, index)},
+            None,
+            env_index=index,
+            call="step",
+            where=where,
+            terminated=bool(terminated[index]),
+        )
         self._check(index, final, action, "step", where())
         seed = self._seed_of(index)
         self._begun(index)
@@ -142,8 +203,8 @@ class VectorEnvStepper:
         self._seeds[index] = None
 
     def _check(self, index: int, observation: NDArray[Any], action: Any, method: Any, where: str) -> None:
-        if self._float and not np.isfinite(observation).all():
-            detail = nonfinite_detail(observation)
+        if not self._reader.finite(observation):
+            detail = self._reader.nonfinite(observation)
             raise Fault(
                 kind="observation", env_index=index, method=method, action=action, detail=detail
             ).as_error(where)
@@ -158,10 +219,10 @@ class VectorEnvStepper:
         """See :meth:`Stepper.restart`."""
         raise NotImplementedError("a VectorEnv cannot restart one environment")
 
-    def restart_all(self, row: NDArray[Any]) -> None:
+    def restart_all(self, *, masks: bool) -> NDArray[Any]:
         """See :meth:`Stepper.restart_all`."""
         self._restarts += 1
-        self._reset(row)
+        return self._reset(masks=masks)
 
     def mark(self, index: int) -> State:
         """See :meth:`Stepper.mark`."""
@@ -172,12 +233,12 @@ class VectorEnvStepper:
         del index
 
     def restore(
-        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
-    ) -> None:
+        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], *, masked: bool
+    ) -> NDArray[Any]:
         """See :meth:`Stepper.restore`."""
         del to_env
         self._restarts = int(snapshots[0]["episode"])
-        self.restart_all(row)
+        return self.restart_all(masks=masked)
 
     def close(self) -> None:
         """See :meth:`Stepper.close`."""
@@ -201,21 +262,21 @@ class AsyncStepper(VectorEnvStepper):
         super().__init__(venv, root_seed=root_seed)
         self._episodes = [0] * self.n_envs
 
-    def _reset(self, row: NDArray[Any]) -> None:
+    def _reset(self, *, masks: bool) -> NDArray[Any]:
         self.venv.call("start_at", self.root_seed, self._episodes)
-        row[...], _ = self.venv.reset()
-        for n in range(self.n_envs):
-            self._check(n, row[n], None, "reset", f"start of episode {self._episodes[n]}")
+        observations, infos = self.venv.reset()
+        where = [f"start of episode {episode}" for episode in self._episodes]
+        return self._first(observations, infos, where, masks=masks)
 
-    def start(self, row: NDArray[Any]) -> None:
+    def start(self, *, masks: bool) -> NDArray[Any]:
         """See :meth:`Stepper.start`."""
         self._episodes = [0] * self.n_envs
-        self._reset(row)
+        return self._reset(masks=masks)
 
-    def restart_all(self, row: NDArray[Any]) -> None:
+    def restart_all(self, *, masks: bool) -> NDArray[Any]:
         """See :meth:`Stepper.restart_all`."""
         self._episodes = [episode + 1 for episode in self._episodes]
-        self._reset(row)
+        return self._reset(masks=masks)
 
     def _seed_of(self, index: int) -> int:
         return derive_seed(self.root_seed, Domain.ENV, index, self._episodes[index])
@@ -228,12 +289,15 @@ class AsyncStepper(VectorEnvStepper):
         return {"episode": self._episodes[index], "seed": self._seed_of(index), "action_space_rng": None}
 
     def restore(
-        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], row: NDArray[Any]
-    ) -> None:
+        self, snapshots: Sequence[Mapping[str, Any]], to_env: Callable[[Any], Any], *, masked: bool
+    ) -> NDArray[Any]:
         """See :meth:`Stepper.restore`."""
         del to_env  # the processes look at their own action space
         self.moved = True
-        replies = self.venv.call("continue_from", [dict(snapshot) for snapshot in snapshots])
+        reader = ObservationReader(self.observation_space, self.action_space, masked=masked)
+        row = reader.rows(self.n_envs)
+        all_of_them = [dict(snapshot) for snapshot in snapshots]
+        replies = self.venv.call("continue_from", self.root_seed, all_of_them, masked)
         for reply in replies:
             if isinstance(reply, str):
                 raise ResumeError(reply)
@@ -241,6 +305,9 @@ class AsyncStepper(VectorEnvStepper):
             row[n] = reply
         self.moved = False
         self._episodes = [int(snapshot["episode"]) for snapshot in snapshots]
+        self.offers_masks = masked
+        self._read_with(reader)
+        return row
 
 
 class WorkerEnv(gym.Wrapper[Any, Any, Any, Any]):
@@ -256,6 +323,7 @@ class WorkerEnv(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(make())
         self._make, self._index, self._fresh = make, index, fresh
         self._root_seed, self._episode, self._used = 0, -1, False
+        self._masks = mask_method(self.env)
 
     def start_at(self, root_seed: int, episodes: Sequence[int]) -> None:
         """The next reset begins episode ``episodes[index]``."""
@@ -272,21 +340,45 @@ class WorkerEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._used = True
         self._episode += 1
         own = derive_seed(self._root_seed, Domain.ENV, self._index, self._episode)
-        return self.env.reset(seed=own, options=options)
+        observation, info = self.env.reset(seed=own, options=options)
+        return observation, self._with_mask(info)
 
-    def continue_from(self, snapshots: Sequence[Mapping[str, Any]]) -> NDArray[Any] | str:
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """The environment's step; masks it offers through a method travel in the info."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated, self._with_mask(info)
+
+    def _with_mask(self, info: dict[str, Any]) -> dict[str, Any]:
+        if self._masks is None or ACTION_MASK in info:
+            return info
+        return {**info, ACTION_MASK: self._masks()}
+
+    def continue_from(
+        self, root_seed: int, snapshots: Sequence[Mapping[str, Any]], masked: bool
+    ) -> NDArray[Any] | str:
         """Repeat the episode of a snapshot in a fresh object; its last observation, or what went wrong."""
         snapshot = snapshots[self._index]
         if self._used:
             self._replace()
         self._used = True
-        self._episode = int(snapshot["episode"])
-        discrete = describe_space(self.action_space).kind == "discrete"
+        self._root_seed, self._episode = root_seed, int(snapshot["episode"])
+        actions = describe_space(self.action_space)
+        reader = ObservationReader(describe_space(self.observation_space), actions, masked=masked)
+        to_env: Callable[[Any], Any] = int if actions.kind == "discrete" else np.asarray
         try:
-            return continue_episode(self.env, snapshot, int if discrete else np.asarray, self._index)
+            return continue_episode(self.env, snapshot, to_env, self._index, reader)
         except ResumeError as error:
             return error.message
 
     def _replace(self) -> None:
         self.env.close()
         self.env = self._make()
+        self._masks = mask_method(self.env)
+
+
+def _of_env(infos: Mapping[str, Any], key: str, index: int) -> Any:
+    """What environment ``index`` put into its info under ``key``; None if it did not."""
+    if key not in infos:
+        return None
+    present = infos.get(f"_{key}")
+    return infos[key][index] if present is None or present[index] else None

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optix_core.pipelines.stepper import Ended
+from optix_core.rl.structured import empty
 from optix_core.types import EpisodeData, EpisodeRecord
 
 
@@ -54,6 +55,8 @@ class Window:
         begun: Per environment, the time index at which the running episode began, or 0.
         fresh: Environments whose running episode began in this window.
         pending: The vector step that a stepwise learner has still to be told.
+        memory: ``[T + 1, N, M]`` a recurrent agent's memory before each step, zeros where an episode starts; None for
+            other agents.
         infos: Info dicts, time-major.
     """
 
@@ -68,6 +71,7 @@ class Window:
     lengths: list[int]
     begun: list[int]
     pending: Transition | None
+    memory: NDArray[np.float32] | None = None
     successors: dict[tuple[int, int], NDArray[Any]] = field(
         default_factory=dict[tuple[int, int], NDArray[Any]]
     )
@@ -83,11 +87,16 @@ class Window:
         returns: list[float],
         lengths: list[int],
         pending: Transition | None,
+        memory: NDArray[np.float32] | None = None,
     ) -> Window:
         """An empty window of ``steps`` steps that goes on from the observations ``current`` ``[N, *obs]``."""
         n_envs = len(current)
-        observations = np.empty((steps + 1, *current.shape), current.dtype)
+        observations = empty((steps + 1, *current.shape), current.dtype)
         observations[0] = current
+        if memory is not None:
+            carried = memory
+            memory = np.empty((steps + 1, *carried.shape), np.float32)
+            memory[0] = carried
         starts = np.zeros((steps, n_envs), np.bool_)
         starts[0] = [length == 0 for length in lengths]
         return cls(
@@ -102,6 +111,7 @@ class Window:
             lengths=list(lengths),
             begun=[0] * n_envs,
             pending=pending,
+            memory=memory,
         )
 
     def put_actions(self, t: int, policy_actions: NDArray[Any], acted: NDArray[Any]) -> None:
@@ -119,6 +129,8 @@ class Window:
         """The next episode of environment ``n`` begins with row ``t`` (which may be that of the next window)."""
         self.returns[n], self.lengths[n], self.begun[n] = 0.0, 0, t
         self.fresh.add(n)
+        if self.memory is not None:
+            self.memory[t, n] = 0.0
         if t < len(self.starts):
             self.starts[t, n] = True
 
@@ -147,7 +159,7 @@ class Window:
 
     def cut(self, n: int, t: int) -> None:
         """Mark the step before ``t`` as truncated, if it is in this window and its episode went on."""
-        last = self.observations[t, n].copy()
+        last = self.observations[t, n, ...].copy()
         # First what is still to be told: until it is copied, its arrays are views of the window.
         pending = self.pending
         if pending is not None and not pending.terminated[n] and not pending.truncated[n]:
@@ -182,7 +194,7 @@ class Window:
         for n in range(n_envs):
             if (steps - 1, n) in self.successors:
                 final[n] = self.successors[steps - 1, n]
-        nothing = np.empty((0, *self.observations.shape[2:]), self.observations.dtype)
+        nothing = empty((0, *self.observations.shape[2:]), self.observations.dtype)
         return EpisodeData(
             observations=self.observations[:steps],
             actions=self.actions,
@@ -194,6 +206,7 @@ class Window:
             metadata={"episode_records": True, "continues_episode": ~self.starts[0], **metadata},
             episode_starts=self.starts,
             final_obs=final,
+            hidden_states=None if self.memory is None else self.memory[:steps],
             n_envs=n_envs,
             boundary_steps=np.array(order, dtype=np.int64).reshape(-1, 2),
             boundary_observations=np.stack([self.successors[key] for key in order]) if order else nothing,

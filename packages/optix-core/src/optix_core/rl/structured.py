@@ -50,6 +50,22 @@ def leaf_paths(dtype: np.dtype[Any]) -> Iterator[tuple[Path, np.dtype[Any], tupl
             yield (name, *path), base, shape
 
 
+def infos_along(info: SpaceInfo, path: Path) -> Iterator[SpaceInfo]:
+    """The spaces that the names of ``path`` are looked up in, the outermost first."""
+    for name in path:
+        yield info
+        info = dict(info.fields)[name]
+
+
+def leaf_infos(info: SpaceInfo) -> Iterator[tuple[Path, SpaceInfo]]:
+    """The space of every part that is an array of numbers, in the order of :func:`leaf_paths`."""
+    if info.is_array:
+        yield (), info
+    for name, below in info.fields:
+        for path, leaf in leaf_infos(below):
+            yield (name, *path), leaf
+
+
 def part(array: NDArray[Any], path: Path) -> NDArray[Any]:
     """The view ``[..., *shape]`` of one part of ``array`` ``[...]``."""
     for name in path:
@@ -91,14 +107,16 @@ def unpack(row: Any, info: SpaceInfo | None = None) -> Any:
     """One record as the environment gave it: a dict, or a tuple where the space is a Tuple. Arrays are views.
 
     Args:
-        row: An array ``[]`` or an element of a structured array; anything without fields is returned as it is.
+        row: An array ``[]`` or an element of a structured array; an array without fields is returned as it is.
         info: Its space. Without it, fields named ``"0"``, ``"1"``, ... are taken for those of a Tuple.
     """
     names = row.dtype.names if hasattr(row, "dtype") else None
     if names is None:
-        return row
+        if np.ndim(row):
+            return row
+        return np.asarray(row) if row.dtype.kind == "f" else row[()]  # a Box without axes; a choice
     parts = dict(info.fields) if info is not None else {}
-    values = {name: unpack(row[name][()], parts.get(name)) for name in names}
+    values = {name: unpack(row[name], parts.get(name)) for name in names}
     positional = (
         info.kind == "tuple" if info is not None else list(names) == [str(i) for i in range(len(names))]
     )
