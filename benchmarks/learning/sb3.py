@@ -42,7 +42,8 @@ RENAMED = {
 }
 ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU}
 WITHOUT_COUNTERPART = {
-    "QRDQN": {"per_alpha", "per_beta", "n_atoms", "v_min", "v_max", "noisy_sigma", "sigma_init"},
+    "DQN": {"double"},  # there is no double Q-learning
+    "QRDQN": {"double", "per_alpha", "per_beta", "n_atoms", "v_min", "v_max"},
 }
 
 
@@ -61,10 +62,12 @@ def translated(job):
     if "activation" in agent:
         policy["activation_fn"] = ACTIVATIONS[agent.pop("activation")]
     if job["peer"] == "RecurrentPPO":
-        # one LSTM each for policy and value, as wide as ours, and heads of one layer
-        policy["lstm_hidden_size"] = int(agent.pop("recurrent_size", 64))
-        if agent.pop("cell", "lstm") != "lstm":
+        if agent.pop("cell") != "lstm":
             raise SystemExit("sb3-contrib has LSTM only")
+        shared = agent.pop("shared_memory")
+        policy |= {"lstm_hidden_size": agent.pop("memory_size"), "shared_lstm": shared, "enable_critic_lstm": not shared}
+        if agent.pop("bptt_len"):
+            raise SystemExit("sb3-contrib's gradients flow back as far as the window goes: bptt_len must be 0")
     if "epsilon_decay_steps" in agent:
         kwargs["exploration_fraction"] = agent.pop("epsilon_decay_steps") / job["budget"]
     noise = agent.pop("exploration_noise", None)
