@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from optix_core.checkpoints.codec import decode_components, encode_components
 from optix_core.normalizers import ObsNormalizer, RewardNormalizer, RunningMeanStd
+from optix_core.rl.masking import split_masks, with_masks
 from optix_core.state import Stateful
 
 
@@ -228,3 +230,85 @@ def test_bad_arguments():
         RewardNormalizer(n_envs=0)
     with pytest.raises(ValueError, match="must both be"):
         RewardNormalizer().update(np.ones(3), np.zeros(3, bool))
+
+
+PARTS = np.dtype(
+    [
+        ("camera", np.uint8, (2, 2)),
+        ("inner", np.dtype([("0", np.int64), ("1", np.float32, (3,))], align=True)),
+        ("far", np.float64),
+    ],
+    align=True,
+)
+
+
+def parts(rng, n, shift=0.0):
+    rows = np.zeros(n, PARTS)
+    rows["camera"] = rng.integers(0, 256, (n, 2, 2))
+    rows["inner"]["0"] = rng.integers(0, 5, n)
+    rows["inner"]["1"] = rng.normal(5, 2, (n, 3)) + shift
+    rows["far"] = rng.normal(1e6, 10, n)
+    return rows
+
+
+def test_parts_of_floats_have_statistics_of_their_own():
+    rng = np.random.default_rng(0)
+    rows = parts(rng, 400)
+    normalizer = ObsNormalizer(dtype=PARTS)
+    assert list(normalizer.parts) == [("inner", "1"), ("far",)]
+    normalizer.update(rows.reshape(20, 20))
+    before = rows.copy()
+    found = normalizer.normalize(rows)
+    assert found.dtype == PARTS
+    assert (rows == before).all()
+    np.testing.assert_array_equal(found["camera"], rows["camera"])
+    np.testing.assert_array_equal(found["inner"]["0"], rows["inner"]["0"])
+    alone = ObsNormalizer(3)
+    alone.update(rows["inner"]["1"])
+    np.testing.assert_array_equal(found["inner"]["1"], alone.normalize(rows["inner"]["1"]))
+    np.testing.assert_allclose(found["far"].mean(), 0.0, atol=1e-6)
+    np.testing.assert_allclose(found["far"].std(), 1.0, atol=1e-6)
+    with pytest.raises(TypeError, match="by part"):
+        normalizer.mean
+
+
+def test_states_of_parts_continue():
+    rng = np.random.default_rng(0)
+    first, second = ObsNormalizer(dtype=PARTS), ObsNormalizer(dtype=PARTS)
+    first.update(parts(rng, 50))
+    encoded = encode_components({"n": first.state_dict()})
+    second.load_state_dict(decode_components(encoded.document, encoded.arrays)["n"])
+    more = parts(rng, 30, shift=3.0)
+    first.update(more)
+    second.update(more)
+    assert (first.normalize(more) == second.normalize(more)).all()
+    with pytest.raises(ValueError, match="have none"):
+        ObsNormalizer(3).load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match="of a single array"):
+        first.load_state_dict(ObsNormalizer(3).state_dict())
+    other = ObsNormalizer(dtype=np.dtype([("far", np.float64)]))
+    with pytest.raises(ValueError, match=r"'inner\.1', 'far'"):
+        other.load_state_dict(first.state_dict())
+
+
+def test_masks_stay_beside():
+    rng = np.random.default_rng(0)
+    plain, masks = rng.normal(3, 2, (50, 4)).astype(np.float32), rng.random((50, 3)) < 0.5
+    one, other = ObsNormalizer(4), ObsNormalizer(4)
+    one.update(plain)
+    other.update(with_masks(plain, masks))
+    inner, found = split_masks(other.normalize(with_masks(plain, masks)))
+    np.testing.assert_array_equal(inner, one.normalize(plain))
+    np.testing.assert_array_equal(found, masks)
+
+
+def test_integers_are_left_alone():
+    normalizer = ObsNormalizer((2, 2), dtype=np.dtype(np.uint8))
+    images = np.full((3, 2, 2), 7, np.uint8)
+    normalizer.update(images)
+    assert normalizer.normalize(images).dtype == np.uint8
+    normalizer.load_state_dict(normalizer.state_dict())
+    with pytest.raises(TypeError, match="structured dtype"):
+        ObsNormalizer(dtype=np.dtype(np.float32))
+    with pytest.raises(TypeError, match="structured dtype"):
+        ObsNormalizer(3, dtype=PARTS)

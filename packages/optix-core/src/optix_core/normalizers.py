@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from optix_core.rl.masking import is_masked, split_masks, with_masks
+from optix_core.rl.structured import Path, label, leaf_paths, part
 from optix_core.state import State
 
 Floats = NDArray[np.float64]
@@ -124,14 +126,23 @@ class ObsNormalizer:
     ``normalize`` does not learn; call ``update`` between windows, so that everything computed about a window sees the
     observations that the policy saw.
 
+    Of observations with parts (:mod:`optix_core.rl.structured`), each part of floats has statistics of its own; images
+    of integers, choices, switches and masks stay as they are. Observations that come with an action mask are
+    normalised beside it.
+
     Args:
         obs_shape: Shape of one observation; an int for a vector. The keyword ``shape`` means the same.
         clip: Bound of the output.
         shape: Alternative name of ``obs_shape``.
+        dtype: Of one observation. Only floats are normalised; one with fields needs no shape. None: whatever comes is
+            taken for numbers on a scale.
         min_std: See :class:`RunningMeanStd`.
 
+    Attributes:
+        parts: Statistics by the path of the part; the path is ``()`` for observations without parts.
+
     Raises:
-        TypeError: Neither or both of ``obs_shape`` and ``shape``.
+        TypeError: Not exactly one of ``obs_shape``, ``shape`` and a ``dtype`` with fields.
     """
 
     def __init__(
@@ -140,42 +151,114 @@ class ObsNormalizer:
         clip: float = 10.0,
         *,
         shape: Sequence[int] | int | None = None,
+        dtype: np.dtype[Any] | None = None,
         min_std: float = 1e-2,
     ) -> None:
-        if (obs_shape is None) == (shape is None):
-            raise TypeError(
-                "ObsNormalizer needs the shape of one observation: pass either obs_shape or shape"
-            )
-        given = obs_shape if obs_shape is not None else shape
-        assert given is not None
         self.clip = float(clip)
-        self.statistics = RunningMeanStd((given,) if isinstance(given, int) else given, min_std=min_std)
+        given = obs_shape if obs_shape is not None else shape
+        fields = dtype is not None and dtype.names is not None
+        if obs_shape is not None and shape is not None:
+            raise TypeError("pass either obs_shape or shape to ObsNormalizer: they mean the same")
+        if (given is None) != fields and not (fields and given == ()):
+            raise TypeError(
+                "ObsNormalizer needs the shape of one observation, or its dtype if it has parts: pass either obs_shape "
+                "or shape, or a structured dtype"
+            )
+        self._dtype = dtype
+        self.parts: dict[Path, RunningMeanStd] = {}
+        if dtype is not None and dtype.names is not None:
+            for path, base, size in leaf_paths(dtype):
+                if base.kind == "f":
+                    self.parts[path] = RunningMeanStd(size, min_std=min_std)
+        elif given is not None and (dtype is None or dtype.kind == "f"):
+            self.parts[()] = RunningMeanStd((given,) if isinstance(given, int) else given, min_std=min_std)
+
+    @property
+    def statistics(self) -> RunningMeanStd:
+        """The statistics of observations without parts.
+
+        Raises:
+            TypeError: They have parts, or nothing to normalise; see :attr:`parts`.
+        """
+        if () not in self.parts:
+            raise TypeError(
+                f"these observations have statistics by part: {sorted(map(label, self.parts))}; see ObsNormalizer.parts"
+            )
+        return self.parts[()]
 
     @property
     def mean(self) -> Floats:
-        """Running mean."""
+        """Running mean of observations without parts."""
         return self.statistics.mean
 
     @property
     def var(self) -> Floats:
-        """Running population variance."""
+        """Running population variance of observations without parts."""
         return self.statistics.var
 
     def update(self, observations: ArrayLike) -> None:
         """Take in observations ``[..., *obs]``."""
-        self.statistics.update(observations)
+        inner = self._beside_masks(np.asarray(observations))[0]
+        for path, statistics in self.parts.items():
+            statistics.update(part(inner, path))
 
-    def normalize(self, observations: ArrayLike) -> NDArray[np.floating[Any]]:
-        """Observations ``[..., *obs]`` on a common scale, within ``[-clip, clip]``."""
-        return self.statistics.normalize(observations, self.clip)
+    def normalize(self, observations: ArrayLike) -> NDArray[Any]:
+        """Observations ``[..., *obs]`` on a common scale, within ``[-clip, clip]``.
+
+        Returns:
+            Float64 for float64, else float32; of observations with parts a copy with the same dtype.
+        """
+        inner, masks = self._beside_masks(np.asarray(observations))
+        result = self._normalized(inner)
+        return result if masks is None else with_masks(result, masks)
+
+    def _normalized(self, observations: NDArray[Any]) -> NDArray[Any]:
+        if () in self.parts:
+            return self.parts[()].normalize(observations, self.clip)
+        if not self.parts:
+            return observations
+        result = observations.copy()
+        for path, statistics in self.parts.items():
+            part(result, path)[...] = statistics.normalize(part(observations, path), self.clip)
+        return result
+
+    def _beside_masks(self, observations: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        if observations.dtype.names is None or (self._dtype is not None and is_masked(self._dtype)):
+            return observations, None
+        return split_masks(observations)
 
     def state_dict(self) -> State:
         """The statistics."""
-        return self.statistics.state_dict()
+        if () in self.parts:
+            return self.parts[()].state_dict()
+        return {
+            "parts": [label(path) for path in self.parts],
+            "statistics": [statistics.state_dict() for statistics in self.parts.values()],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from there."""
-        self.statistics.load_state_dict(state)
+        """Continue from there.
+
+        Raises:
+            ValueError: Statistics of other observations.
+        """
+        if () in self.parts:
+            if "parts" in state:
+                raise ValueError(
+                    f"the stored statistics are of the parts {state['parts']}, these observations have none"
+                )
+            self.parts[()].load_state_dict(state)
+            return
+        names, stored = [label(path) for path in self.parts], list(state.get("parts", ()))
+        if "parts" not in state or stored != names:
+            raise ValueError(
+                f"the stored statistics are of the parts {stored or 'of a single array'}, this normaliser has {names}"
+            )
+        fresh: dict[Path, RunningMeanStd] = {}
+        for (path, old), saved in zip(self.parts.items(), state["statistics"], strict=True):
+            fresh[path] = RunningMeanStd(old.shape, old.epsilon, min_std=old.min_std)
+            fresh[path].load_state_dict(saved)
+        self.parts = fresh
 
 
 class RewardNormalizer:

@@ -161,7 +161,8 @@ class EpisodeData:
         """
         if self.final_obs is None:
             raise ValueError("final_obs is missing, so the successor of the last step is unknown")
-        following = np.empty_like(self.observations)
+        records = self.observations.dtype.names is not None  # whose padding is to hold no chance bytes
+        following = np.zeros_like(self.observations) if records else np.empty_like(self.observations)
         following[:-1] = self.observations[1:]
         following[-1] = self.final_obs
         if (

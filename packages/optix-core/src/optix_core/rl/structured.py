@@ -112,7 +112,7 @@ def unpack(row: Any, info: SpaceInfo | None = None) -> Any:
     """
     names = row.dtype.names if hasattr(row, "dtype") else None
     if names is None:
-        if np.ndim(row):
+        if np.ndim(row) or not hasattr(row, "dtype"):
             return row
         return np.asarray(row) if row.dtype.kind == "f" else row[()]  # a Box without axes; a choice
     parts = dict(info.fields) if info is not None else {}
