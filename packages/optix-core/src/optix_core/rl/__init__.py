@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from optix_core.rl.batching import standardize as standardize
     from optix_core.rl.masking import split_masks as split_masks
     from optix_core.rl.masking import with_masks as with_masks
+    from optix_core.rl.projections import categorical_support as categorical_support
+    from optix_core.rl.projections import project_categorical as project_categorical
     from optix_core.rl.returns import compute_gae as compute_gae
     from optix_core.rl.returns import discounted_returns as discounted_returns
     from optix_core.rl.returns import explained_variance as explained_variance
@@ -34,6 +36,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "standardize": ".batching",
         "split_masks": ".masking",
         "with_masks": ".masking",
+        "categorical_support": ".projections",
+        "project_categorical": ".projections",
         "compute_gae": ".returns",
         "discounted_returns": ".returns",
         "explained_variance": ".returns",
