@@ -8,8 +8,8 @@ What decides success:
    what that is worth.
 4. Only terminal states have no value. A time limit is bootstrapped from the observation that truly followed.
 5. n-step returns are discounted by the steps that were really summed, and never reach over a reset.
-6. Prioritised replay (Schaul et al. 2016, arXiv:1511.05952): priority \\|error\\|, weights applied to each sample before
-   the mean, their exponent annealed to 1.
+6. Prioritised replay (Schaul et al. 2016, arXiv:1511.05952): priority is the size of the error; weights are applied
+   to each sample before the mean, their exponent annealed to 1.
 7. Masked actions are never drawn, never chosen, and never the maximum in a target.
 """
 

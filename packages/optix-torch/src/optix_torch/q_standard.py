@@ -7,15 +7,20 @@ from typing import Any
 
 import torch
 
+from optix_core import hyperparams as declared
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
 from optix_core.rl.spaces import describe_space, require_kind
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_torch.device import device_for_small_networks
+from optix_torch.encoder_modules import Flattened
 from optix_torch.encoders import ObservationInput, hidden_widths, observation_input, unmasked
 from optix_torch.networks import require_architecture
+from optix_torch.noisy import RainbowQNetwork
 from optix_torch.normalizing import make_normalizers
 from optix_torch.q_network import q_network
+from optix_torch.specs.dqn import HYPERS as DQN_HYPERS
+from optix_torch.specs.rainbow import HYPERS as RAINBOW_HYPERS
 
 
 def common_parts(
@@ -85,5 +90,53 @@ def q_parts(
     inputs, init, arguments = common_parts(ctx, owner, encoder, normalize_observations=normalize_observations)
     hidden = require_architecture(hidden_widths(inputs, hidden_sizes, (64, 64)), activation, owner=owner)
     network = q_network(inputs, arguments["n_actions"], hidden, activation, dueling=dueling, generator=init)
-    optimizer = torch.optim.Adam(network.parameters(), lr=ctx.hyperparams.get("learning_rate", 1e-3))
+    hp = declared.merge(DQN_HYPERS, ctx.hyperparams, owner=owner)
+    optimizer = torch.optim.Adam(network.parameters(), lr=hp["learning_rate"])
     return {**arguments, "q_network": network, "optimizer": optimizer, "threads": threads, "engine": engine}
+
+
+def rainbow_parts(
+    ctx: AgentContext,
+    owner: str,
+    *,
+    hidden_sizes: Sequence[int] = (128,),
+    sigma_0: float = 0.5,
+    encoder: Any = None,
+    normalize_observations: bool = False,
+    threads: Any = "auto",
+    engine: str = "auto",
+) -> dict[str, Any]:
+    """Constructor arguments of Rainbow: a noisy network behind the encoder and one Adam (epsilon 1.5e-4).
+
+    Args:
+        ctx: The environment's spaces, seed, device and hyperparameters.
+        owner: For messages.
+        hidden_sizes: Widths of the noisy hidden layers.
+        sigma_0: Initial noise, see :class:`~optix_torch.noisy.NoisyLinear`; at least 0.
+        encoder: See :func:`optix_torch.encoders.observation_input`.
+        normalize_observations: Standardise them with running statistics.
+        threads: Of PyTorch while learning.
+        engine: How gradients are computed.
+
+    Raises:
+        SpaceError: Actions are not Discrete.
+        ConfigError: An option cannot be used.
+    """
+    inputs, init, arguments = common_parts(ctx, owner, encoder, normalize_observations=normalize_observations)
+    hidden = require_architecture(hidden_sizes, "relu", owner=owner)
+    if not sigma_0 >= 0.0:
+        raise ConfigError(f"{owner}: sigma_0 is {sigma_0!r}; it must be a number of at least 0")
+    hp = declared.merge(RAINBOW_HYPERS, ctx.hyperparams, owner=owner)
+    module = None if isinstance(inputs.module, Flattened) else inputs.module
+    network = RainbowQNetwork(
+        inputs.width,
+        arguments["n_actions"],
+        hidden,
+        hp["n_atoms"],
+        sigma_0=sigma_0,
+        encoder=module,
+        generator=init,
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=hp["learning_rate"], eps=1.5e-4)
+    rest = {"obs_dim": None, "optimizer": optimizer, "threads": threads, "engine": engine}
+    return {**arguments, "q_network": network, **rest}

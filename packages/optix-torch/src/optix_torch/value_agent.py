@@ -45,6 +45,7 @@ class ValueAgent(StoredAgent):
 
     _training: Trainable
     _target: TargetNetwork
+    _replay: ReplayBuffer
 
     def _begin(
         self,
@@ -70,10 +71,11 @@ class ValueAgent(StoredAgent):
         self._descent, self._cadence = Descent(training), Cadence()
         self._prioritized: PrioritizedReplay | None = None
         if prioritized:
-            from optix_core.replay import PrioritizedReplay
+            from optix_core.replay.prioritized import PrioritizedReplay
 
-            self._prioritized = PrioritizedReplay(hp["replay_capacity"], alpha=hp["per_alpha"])
-        self._replay: ReplayBuffer = self._prioritized or ReplayBuffer(hp["replay_capacity"])
+            self._replay = self._prioritized = PrioritizedReplay(hp["replay_capacity"], alpha=hp["per_alpha"])
+        else:
+            self._replay = ReplayBuffer(hp["replay_capacity"])
         vector = training.flat.vector
         self._threads = Threads(threads, vector.numel(), vector.device)
         self._seen = False  # whether anything was observed since the last learn

@@ -1,0 +1,194 @@
+"""Rainbow (Hessel et al. 2018, arXiv:1710.02298): six improvements of deep Q-learning together.
+
+What decides success:
+
+1. Distributions of returns instead of means, on atoms that must cover the returns there are. Unless told otherwise the
+   agent chooses them from what it sees in warm-up, and it warns if targets are clipped. Log-softmax throughout.
+2. A projection that loses nothing where a shifted atom falls on another (``categorical.project``).
+3. Noisy networks instead of epsilon: new noise for every action, new and independent noise for online and target
+   network at every gradient step, none in greedy acting.
+4. Double Q-learning: the online network's mean, with its noise, chooses the next action.
+5. Dueling streams, put together atom by atom.
+6. n-step returns discounted by the steps that were really summed; only terminal states have no value.
+7. Prioritised replay with the Kullback-Leibler divergence from target to prediction as priority (cross entropy would
+   also count the target's own entropy), weights before the mean, their exponent annealed to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from optix_core import hyperparams as declared
+from optix_core.errors import ConfigError, HyperparamError
+from optix_core.plugin import AgentContext
+from optix_core.types import HyperparamSet
+from optix_torch.categorical import Clipping, Support, entropy, project
+from optix_torch.device import resolve_device
+from optix_torch.noisy import RainbowQNetwork as RainbowQNetwork
+from optix_torch.noisy_learning import noisy_engine
+from optix_torch.q_standard import rainbow_parts
+from optix_torch.specs.rainbow import HYPERS
+from optix_torch.targets import TargetNetwork
+from optix_torch.trainable import Trainable
+from optix_torch.value_agent import Masks, ValueAgent, best
+
+if TYPE_CHECKING:
+    from optix_core.normalizers import ObsNormalizer
+
+
+class TorchRainbowDQNAgent(ValueAgent):
+    """Rainbow: noisy, distributional, double, dueling, n-step deep Q-learning with prioritised replay.
+
+    A :class:`~optix_torch.noisy.RainbowQNetwork` without encoder acts and learns through numpy on a CPU; any other
+    module with noisy layers through PyTorch.
+
+    Args:
+        q_network: ``[B, *obs]`` to log-probabilities or logits ``[B, A, n_atoms]``, with
+            :class:`~optix_torch.noisy.NoisyLinear` layers; ``RainbowQNetwork.build(obs_dim, n_actions)`` makes one.
+        n_actions: A.
+        obs_dim: Numbers in one observation; checked against a RainbowQNetwork. None: not checked.
+        optimizer: Over its parameters. A plain Adam is made to step them as one vector.
+        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.rainbow``. Copied.
+        device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        action_space: The environment's Discrete space; needed only if its first action is not 0.
+        observation_space: Needed only by :meth:`act` for observations with parts.
+        observation_normalizer: Applied to observations before acting and learning; updated after each window.
+        engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
+        threads: Of PyTorch while learning; ``"auto"``: one for small networks.
+        seed: Root seed of noise and replay; None draws one from the operating system.
+
+    Raises:
+        ConfigError: Network, optimizer, device, engine or replay memory cannot be used together.
+        HyperparamError: A name is unknown or a value out of range.
+    """
+
+    hypers = HYPERS
+    default_min_episodes_before_dormant = 0
+
+    def __init__(
+        self,
+        q_network: nn.Module,
+        n_actions: int,
+        obs_dim: int | None,
+        optimizer: torch.optim.Optimizer,
+        hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
+        device: str | torch.device = "auto",
+        *,
+        action_space: Any = None,
+        observation_space: Any = None,
+        observation_normalizer: ObsNormalizer | None = None,
+        engine: str = "auto",
+        threads: Any = "auto",
+        seed: int | None = None,
+    ) -> None:
+        given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
+        hp = declared.merge(HYPERS, given, hyperparams, owner="TorchRainbowDQNAgent")
+        _check(q_network, n_actions, obs_dim, hp)
+        network = q_network.to(resolve_device(device)).eval()
+        self._support = Support(hp["n_atoms"], hp["v_min"], hp["v_max"])
+        self._clipping = Clipping()
+        training = Trainable(
+            {"q_network": network, "support": self._support},
+            _parameters(network),
+            optimizer,
+            self._set_from_outside,
+        )
+        target = TargetNetwork(network, training.flat)
+        self._engine = noisy_engine(engine, network, n_actions, training, target)
+        self._atoms = self._support.atoms()
+        self._begin(
+            training,
+            target,
+            hp,
+            n_actions=n_actions,
+            action_space=action_space,
+            observation_space=observation_space,
+            observation_normalizer=observation_normalizer,
+            prioritized=True,
+            threads=threads,
+            seed=seed,
+            parts={"clipping": self._clipping},
+        )
+
+    def q_values(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """Expected returns ``[N, A]`` for observations ``[N, *obs]``, without noise."""
+        return self._engine.act_values(self._normalizers.observations(observations), self._atoms, None)
+
+    def _greedy(self, observations: NDArray[Any], masks: Masks) -> NDArray[np.int64]:
+        return best(self.q_values(observations), masks)
+
+    def _explore(
+        self, observations: NDArray[Any], masks: Masks, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        seen = self._normalizers.observations(observations)
+        return best(self._engine.act_values(seen, self._atoms, rng), masks)
+
+    def _gradient_step(self) -> None:
+        hp, engine, support = self._hp, self._engine, self._support
+        if not support.is_chosen:
+            support.choose(self._replay, hp["gamma"])
+            self._atoms = support.atoms()
+        batch, observations, following, masks = self._draw()
+        engine.resample(self._streams.minibatch)
+        # Targets: the distribution of what truly followed, shifted and projected; a point where nothing follows.
+        chosen = best(engine.online_values(following, self._atoms), masks)
+        after = engine.target_probabilities(following, chosen)
+        targets, clipped = project(batch.rewards, batch.discounts, after, support.v_min, support.v_max)
+        self._clipping.add(clipped)
+        # One step on the weighted cross entropy, skipped where its gradient is not finite.
+        loss, entropies = engine.gradient(observations, batch.actions, targets, batch.weights)
+        stepped = self._descent.step(hp["max_grad_norm"], loss=loss)
+        if stepped and self._prioritized is not None:
+            divergences = entropies - entropy(targets)
+            self._prioritized.update_priorities(batch.indices, np.maximum(divergences, 0.0))
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "v_min": self._support.v_min,
+            "v_max": self._support.v_max,
+            "support_from_data": self._hp["v_min"] == self._hp["v_max"],
+            "clipped_share": self._clipping.share(self._support, self.kind),
+        }
+
+    def _changed_by_training(self) -> None:
+        self._engine.refresh()
+
+    def _set_from_outside(self) -> None:
+        self._engine.refresh()
+        self._target.copy()
+        self._atoms = self._support.atoms()
+
+
+def _check(network: nn.Module, n_actions: int, obs_dim: int | None, hp: Mapping[str, Any]) -> None:
+    """Raise unless hyperparameters and what is said about the network fit it, as far as it can tell."""
+    if hp["v_min"] > hp["v_max"]:
+        raise HyperparamError(
+            f"TorchRainbowDQNAgent: v_min is {hp['v_min']:g}, above v_max, {hp['v_max']:g}; leave both out to have "
+            "them chosen from the returns seen in warm-up"
+        )
+    if isinstance(network, RainbowQNetwork):
+        expected = {"n_actions": (n_actions, network.n_actions), "n_atoms": (hp["n_atoms"], network.n_atoms)}
+        if obs_dim is not None and network.encoder is None:
+            expected["obs_dim"] = (obs_dim, network.sizes[0])
+        for name, (said, found) in expected.items():
+            if said != found:
+                raise ConfigError(
+                    f"TorchRainbowDQNAgent: {name} is {said}, but the network was built with {found}"
+                )
+
+
+def _parameters(network: nn.Module) -> list[nn.Parameter]:
+    """The trainable ones, those of a plain network in the order in which numpy evaluates them."""
+    plain = network.perceptron() if isinstance(network, RainbowQNetwork) else None
+    return [p for p in (plain[1] if plain else network.parameters()) if p.requires_grad]
+
+
+def build(ctx: AgentContext, **options: Any) -> TorchRainbowDQNAgent:
+    """The standard agent for an environment; options are those of :func:`optix_torch.q_standard.rainbow_parts`."""
+    return TorchRainbowDQNAgent(**rainbow_parts(ctx, "Rainbow", **options))
