@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optix_core.testing.fakes import ScriptedAgent as ScriptedAgent
     from optix_core.testing.fakes import ScriptedEvaluator as ScriptedEvaluator
     from optix_core.testing.fakes import ScriptedPipeline as ScriptedPipeline
+    from optix_core.testing.goal_grid import GoalGrid as GoalGrid
     from optix_core.testing.linear_agent import LinearAgent as LinearAgent
     from optix_core.testing.pytest_kit import AgentConformance as AgentConformance
     from optix_core.testing.pytest_kit import CallbackConformance as CallbackConformance
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
     from optix_core.testing.report import CheckResult as CheckResult
     from optix_core.testing.report import Report as Report
     from optix_core.testing.tiny_envs import ConstantReward as ConstantReward
+    from optix_core.testing.tiny_envs import SeenAs as SeenAs
     from optix_core.testing.tiny_envs import SpaceProbe as SpaceProbe
     from optix_core.testing.tiny_envs import StayOrLeave as StayOrLeave
     from optix_core.testing.tiny_envs import TinyBox as TinyBox
     from optix_core.testing.tiny_envs import TinyDiscrete as TinyDiscrete
     from optix_core.testing.tiny_envs import TinyMasked as TinyMasked
+    from optix_core.testing.tiny_envs import TinyRecall as TinyRecall
 
 _MODULES = {
     ".agents.front": ("AGENT_CHECKS", "check_agent"),
@@ -51,13 +54,23 @@ _MODULES = {
         *("check_callback", "check_evaluator", "check_mutator", "check_pipeline", "check_tuner"),
     ),
     ".fakes": ("ScriptedAgent", "ScriptedEvaluator", "ScriptedPipeline"),
+    ".goal_grid": ("GoalGrid",),
     ".linear_agent": ("LinearAgent",),
     ".pytest_kit": (
         *("AgentConformance", "CallbackConformance", "ConformanceWarning", "EvaluatorConformance"),
         *("MutatorConformance", "PipelineConformance", "TunerConformance"),
     ),
     ".report": ("CheckResult", "Report"),
-    ".tiny_envs": ("ConstantReward", "SpaceProbe", "StayOrLeave", "TinyBox", "TinyDiscrete", "TinyMasked"),
+    ".tiny_envs": (
+        "ConstantReward",
+        "SeenAs",
+        "SpaceProbe",
+        "StayOrLeave",
+        "TinyBox",
+        "TinyDiscrete",
+        "TinyMasked",
+        "TinyRecall",
+    ),
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(

@@ -13,6 +13,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from optix_core.testing.goal_grid import GoalGrid as GoalGrid
+
 Step = tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]
 Reset = tuple[NDArray[np.float32], dict[str, Any]]
 
@@ -112,23 +114,29 @@ class TinyMasked(gym.Env[NDArray[np.float32], np.int64]):
 
     Args:
         length: Steps per episode, at least 1.
+        method: Offer the mask through ``action_masks()`` instead of the info dict.
     """
 
     random_return: ClassVar[float] = -2.0
     best_return: ClassVar[float] = 8.0
 
-    def __init__(self, length: int = 8) -> None:
+    def __init__(self, length: int = 8, *, method: bool = False) -> None:
         self.observation_space = gym.spaces.Box(0.0, 1.0, (4,), np.float32)
         self.action_space = gym.spaces.Discrete(4)
         self.length = length
         self._t = 0
+        self._mask = np.ones(4, dtype=np.int8)
+        if method:
+            self.action_masks = lambda: self._mask.astype(np.bool_)
+        self._method = method
         self._legal: NDArray[np.intp] = np.arange(2)
 
     def _observe(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
         self._legal = np.sort(self.np_random.permutation(4)[:2])
         mask = np.zeros(4, dtype=np.int8)
         mask[self._legal] = 1
-        return mask.astype(np.float32), {"action_mask": mask}
+        self._mask = mask
+        return mask.astype(np.float32), {} if self._method else {"action_mask": mask}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Start an episode with a random mask."""
@@ -142,6 +150,85 @@ class TinyMasked(gym.Env[NDArray[np.float32], np.int64]):
         self._t += 1
         observation, info = self._observe()
         return observation, reward, self._t >= self.length, False, info
+
+
+class TinyRecall(gym.Env[NDArray[np.float32], np.int64]):
+    """A T-maze: a cue at the start says where to turn at the end; +1 for the right turn, 0 for all else.
+
+    The observation is ``[cue left, cue right, at the junction]``; the cue is shown in the first step only, so whoever
+    does not remember it earns 0.5 at best, as random play does. The best earns 1.
+
+    Args:
+        length: Steps per episode, at least 2.
+    """
+
+    random_return: ClassVar[float] = 0.5
+    best_return: ClassVar[float] = 1.0
+
+    def __init__(self, length: int = 4) -> None:
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (3,), np.float32)
+        self.action_space = gym.spaces.Discrete(2)
+        self.length = length
+        self._t = self._cue = 0
+
+    def _observe(self) -> NDArray[np.float32]:
+        shown = np.zeros(3, dtype=np.float32)
+        if self._t == 0:
+            shown[self._cue] = 1.0
+        shown[2] = float(self._t == self.length - 1)
+        return shown
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Draw a cue and show it."""
+        super().reset(seed=seed, options=options)
+        self._t, self._cue = 0, int(self.np_random.integers(2))
+        return self._observe(), {}
+
+    def step(self, action: np.int64) -> Step:
+        """Only the last step pays."""
+        over = self._t == self.length - 1
+        reward = float(over and int(action) == self._cue)
+        self._t += 1
+        return self._observe(), reward, over, False, {}
+
+
+class SeenAs(gym.ObservationWrapper[Any, Any, NDArray[np.float32]]):
+    """TinyDiscrete or TinyBox, with the state told by an observation of another kind.
+
+    Args:
+        env: One of the two.
+        kind: ``dict``, ``tuple``, ``discrete``, ``multi_discrete``, ``multi_binary`` or ``image`` (36 x 36 bytes).
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], kind: str) -> None:
+        super().__init__(env)
+        box = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
+        self.observation_space = {
+            "dict": gym.spaces.Dict({"mode": gym.spaces.Discrete(3), "state": box}),
+            "tuple": gym.spaces.Tuple((gym.spaces.Discrete(2), box)),
+            "discrete": gym.spaces.Discrete(2),
+            "multi_discrete": gym.spaces.MultiDiscrete([3, 2]),
+            "multi_binary": gym.spaces.MultiBinary(2),
+            "image": gym.spaces.Box(0, 255, (36, 36, 1), np.uint8),
+        }[kind]
+        self._kind = kind
+
+    def observation(self, observation: NDArray[np.float32]) -> Any:
+        """The state, told in another way."""
+        state = int(observation.argmax())
+        if self._kind == "dict":
+            return {"mode": np.int64(1), "state": observation}
+        if self._kind == "tuple":
+            return np.int64(state), np.zeros(2, np.float32)
+        if self._kind == "discrete":
+            return np.int64(state)
+        if self._kind == "multi_discrete":
+            return np.array([1, state], np.int64)
+        if self._kind == "multi_binary":
+            return observation.astype(np.int8)
+        image = np.zeros((36, 36, 1), np.uint8)
+        image[:, 18 * state : 18 * (state + 1)] = 255
+        return image
 
 
 class ConstantReward(gym.Env[NDArray[np.float32], np.int64]):
