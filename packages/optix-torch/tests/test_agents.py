@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, Text
 from torch import nn
 
 from optix_core.base_agent import ActionProbabilities, BatchActing
@@ -659,7 +659,8 @@ def test_spaces_are_checked():
     for build, spaces in (
         (ppo.build, (box, box)),
         (gaussian_ppo.build, (box, discrete)),
-        (ppo.build, (discrete, discrete)),
+        (gaussian_ppo.build, (box, MultiBinary(2))),
+        (ppo.build, (Text(3), discrete)),
     ):
         with pytest.raises(SpaceError):
             build(AgentContext(observation_space=spaces[0], action_space=spaces[1], seed=0))

@@ -9,7 +9,8 @@ import pytest
 
 from optix_core import make_agent
 from optix_core.testing.tiny_envs import TinyBox, TinyDiscrete
-from optix_torch import TorchGaussianPPOAgent, TorchPPOAgent, plugin
+from optix_torch import TorchGaussianPPOAgent, TorchPPOAgent
+from optix_torch.specs import ppo
 
 
 def test_importing_the_package_and_its_plugin_module_loads_no_framework():
@@ -38,7 +39,7 @@ def test_ppo_fits_both_kinds_of_spaces():
 
 
 def test_specs_and_classes_agree_on_what_is_tuned():
-    for spec in plugin.optix_agents():
+    for spec in ppo.SPECS:
         tuned = {hyper.name: hyper.tune for hyper in spec.hyperparams if hyper.tune}
         assert tuned == TorchPPOAgent.default_param_bounds == TorchGaussianPPOAgent.default_param_bounds
     assert tuned == {

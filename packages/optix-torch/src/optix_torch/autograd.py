@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,14 +12,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from optix_torch.adam import FusedAdam
+from optix_torch.batching import cast, evaluated, integers, split, staged, take
 from optix_torch.engine import PPOBatch, StepGuard, UpdateReport, epoch_order
 from optix_torch.flat import FlatParameters
 from optix_torch.losses import approximate_kl, clipped_value_loss, ppo_clip_loss, value_loss
 
-Network = Callable[[Tensor], Tensor]
-"""A module, or a function of one."""
-Distribution = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""``(actor outputs, actions) -> (log-probabilities, entropies)``: ``losses.categorical`` or ``losses.gaussian``."""
+Network = Callable[[Any], Tensor]
+"""A module, or a function of one; observations with parts come as dicts of tensors."""
+Distribution = Callable[..., tuple[Tensor, Tensor]]
+"""``(actor outputs, actions) -> (log-probabilities, entropies)``; masks are a third argument where there are any."""
+
+
+class Staged(NamedTuple):
+    """A window as tensors: observations, actions ``[B, ...]``, masks, and ``[4, B]`` what ``update`` reads of it."""
+
+    observations: Any
+    actions: Tensor
+    masks: Tensor | None
+    columns: Tensor
+
+
+class Evaluated(NamedTuple):
+    """A minibatch under the current networks: three tensors ``[B]``, and its part of the columns ``[4, B]``."""
+
+    log_probs: Tensor
+    entropies: Tensor
+    values: Tensor
+    columns: Tensor
 
 
 class AutogradEngine:
@@ -32,6 +51,7 @@ class AutogradEngine:
         flat: The parameters of both.
         optimizer: Steps them.
         joined: It is a plain Adam over the whole vector, whose kernel can be called directly.
+        encoder: What actor and critic both read, computed once per step; they get its features then.
     """
 
     def __init__(
@@ -43,47 +63,39 @@ class AutogradEngine:
         optimizer: torch.optim.Optimizer,
         *,
         joined: bool,
+        encoder: Network | None = None,
     ) -> None:
         self._actor, self._critic, self._distribution = actor, critic, distribution
+        self._encoder = encoder
         self._flat, self._optimizer, self._joined = flat, optimizer, joined
 
     def values(self, observations: NDArray[Any]) -> NDArray[Any]:
         """``[B]`` for normalised observations ``[B, *obs]``; a fresh array."""
-        with torch.no_grad():
-            return self._values(self._flat.tensor(observations)).cpu().numpy()
+        found = evaluated(lambda x: self._values(self._encoded(x)), self._flat, observations)
+        return found.cpu().numpy()
 
-    def log_probs(self, observations: NDArray[Any], actions: NDArray[Any]) -> NDArray[Any]:
-        """``[B]`` of actions under the current policy; a fresh array."""
+    def log_probs(
+        self, observations: NDArray[Any], actions: NDArray[Any], masks: NDArray[np.bool_] | None = None
+    ) -> NDArray[Any]:
+        """``[B]`` of actions under the current policy, among those that ``masks`` ``[B, A]`` allow; a fresh array."""
+        outputs = evaluated(lambda x: self._actor(self._encoded(x)), self._flat, observations)
         with torch.no_grad():
-            outputs = self._actor(self._flat.tensor(observations))
-            return self._distribution(outputs, self._actions(actions))[0].cpu().numpy()
+            return self._log_probs(outputs, self._actions(actions), self._masks(masks))[0].cpu().numpy()
 
     def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:
         """``n_epochs`` passes of clipped-surrogate gradient steps over ``batch``."""
         report, kept = UpdateReport(), _Kept()
         guard = StepGuard(report)
         flat, value_clip = self._flat, hp["value_clip"]
-        obs, actions = self._flat.tensor(batch.observations), self._actions(batch.actions)
-        columns = self._flat.tensor(
-            np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values])
-        )
+        data = self._staged(batch)
         step = self._optimizer.step
         if self._joined:
             assert isinstance(self._optimizer, torch.optim.Adam)
             step = FusedAdam(self._optimizer, flat).step
         for _ in range(hp["n_epochs"]):
-            order, sizes = epoch_order(len(batch), hp["minibatch_size"], rng)
-            index = torch.from_numpy(order).to(flat.grad.device)
             log_ratios: list[Tensor] = []
-            for seen, taken, column in zip(
-                obs[index].split(sizes),
-                actions[index].split(sizes),
-                columns[:, index].split(sizes, dim=1),
-                strict=True,
-            ):
+            for log_probs, entropies, values, column in self._minibatches(data, hp["minibatch_size"], rng):
                 old_log_probs, advantages, targets, old_values = column
-                log_probs, entropies = self._distribution(self._actor(seen), taken)
-                values = self._values(seen)
                 policy = ppo_clip_loss(log_probs, old_log_probs, advantages, hp["clip_ratio"])
                 if value_clip:
                     value = clipped_value_loss(values, targets, old_values, value_clip)
@@ -109,14 +121,52 @@ class AutogradEngine:
         kept.read(report)
         return report
 
-    def _values(self, observations: Tensor) -> Tensor:
-        values = self._critic(observations)
+    def _staged(self, batch: PPOBatch) -> Staged:
+        """The window as tensors."""
+        columns = np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values])
+        return Staged(
+            staged(self._flat, batch.observations),
+            self._actions(batch.actions),
+            self._masks(batch.masks),
+            self._flat.tensor(columns),
+        )
+
+    def _minibatches(self, data: Staged, size: int, rng: np.random.Generator) -> Iterator[Evaluated]:
+        """One pass over the window; a minibatch is evaluated when it is asked for, after the step on the one before."""
+        order, sizes = epoch_order(len(data.actions), size, rng)
+        index, dtype = torch.from_numpy(order).to(self._flat.grad.device), self._flat.vector.dtype
+        for seen, taken, allowed, column in zip(
+            split(take(data.observations, index), sizes),
+            data.actions[index].split(sizes),
+            [None] * len(sizes) if data.masks is None else data.masks[index].split(sizes),
+            data.columns[:, index].split(sizes, dim=1),
+            strict=True,
+        ):
+            features = self._encoded(cast(seen, dtype))
+            log_probs, entropies = self._log_probs(self._actor(features), taken, allowed)
+            yield Evaluated(log_probs, entropies, self._values(features), column)
+
+    def _encoded(self, observations: Any) -> Any:
+        return observations if self._encoder is None else self._encoder(observations)
+
+    def _log_probs(self, outputs: Tensor, actions: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        if masks is None:
+            return self._distribution(outputs, actions)
+        return self._distribution(outputs, actions, masks)
+
+    def _values(self, features: Any) -> Tensor:
+        values = self._critic(features)
         return values.squeeze(-1) if values.ndim == 2 else values
 
     def _actions(self, actions: NDArray[Any]) -> Tensor:
         if actions.dtype.kind == "f":
             return self._flat.tensor(actions)
-        return torch.from_numpy(np.array(actions, np.int64)).to(self._flat.vector.device)
+        return integers(actions, self._flat.vector.device)
+
+    def _masks(self, masks: NDArray[np.bool_] | None) -> Tensor | None:
+        if masks is None:
+            return None
+        return torch.from_numpy(np.ascontiguousarray(masks)).to(self._flat.vector.device)
 
 
 class _Kept:

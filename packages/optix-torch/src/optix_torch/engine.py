@@ -26,12 +26,13 @@ class PPOBatch:
     """One window, flattened over time and environments.
 
     Attributes:
-        observations: ``[B, *obs]``, normalised, in the parameters' type.
-        actions: ``[B]`` int64 or ``[B, A]`` in the parameters' type.
+        observations: ``[B, *obs]``, normalised.
+        actions: ``[B]`` or ``[B, K]`` int64, or ``[B, A]`` in the parameters' type.
         log_probs: ``[B]`` of the policy that acted.
         values: ``[B]`` of the critic before the update.
         advantages: ``[B]``, standardised.
         targets: ``[B]`` for the critic.
+        masks: ``[B, A]`` bool, which actions were allowed; None if all always are.
     """
 
     observations: NDArray[Any]
@@ -40,6 +41,7 @@ class PPOBatch:
     values: NDArray[Any]
     advantages: NDArray[Any]
     targets: NDArray[Any]
+    masks: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.advantages)
@@ -52,8 +54,10 @@ class Engine(Protocol):
         """``[B]`` for normalised observations ``[B, *obs]``; a fresh array."""
         ...
 
-    def log_probs(self, observations: NDArray[Any], actions: NDArray[Any]) -> NDArray[Any]:
-        """``[B]`` of actions under the current policy; a fresh array."""
+    def log_probs(
+        self, observations: NDArray[Any], actions: NDArray[Any], masks: NDArray[np.bool_] | None = None
+    ) -> NDArray[Any]:
+        """``[B]`` of actions under the current policy, among those that ``masks`` ``[B, A]`` allow; a fresh array."""
         ...
 
     def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
@@ -29,10 +28,12 @@ from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
 from optix_torch.engine import PPOBatch
 from optix_torch.normalizing import Normalizers
+from optix_torch.single import SingleObservation
 from optix_torch.specs.ppo import GAUSSIAN_NORMALIZES, HYPERS
 from optix_torch.standard import ppo_parts
 from optix_torch.stored_agent import StoredAgent
 from optix_torch.streams import Streams
+from optix_torch.threads import Threads
 
 if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
@@ -57,7 +58,9 @@ class TorchGaussianPPOAgent(StoredAgent):
         reward_normalizer: Scales rewards before they become targets. Its gamma follows the agent's.
         observation_normalizer: Applied to observations before acting and learning; updated after each window.
         action_space: The environment's Box, which [-1, 1] is mapped to; None leaves actions in [-1, 1].
+        observation_space: The environment's; needed only so that ``act`` can read observations with parts.
         engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
+        threads: What PyTorch may use while learning, see :class:`~optix_torch.threads.Threads`.
         seed: Root seed of acting and minibatch order; None draws one from the operating system.
     """
 
@@ -75,7 +78,9 @@ class TorchGaussianPPOAgent(StoredAgent):
         *,
         observation_normalizer: ObsNormalizer | None = None,
         action_space: Any = None,
+        observation_space: Any = None,
         engine: str = "auto",
+        threads: Literal["auto"] | int = "auto",
         seed: int | None = None,
     ) -> None:
         given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
@@ -90,11 +95,13 @@ class TorchGaussianPPOAgent(StoredAgent):
         self._shape = self._scaler.low.shape
         if math.prod(self._shape) != action_dim:
             raise SpaceError(f"action_dim is {action_dim}, but actions of the Box have shape {self._shape}")
+        self._single = SingleObservation(observation_space)
+        self._threads = Threads(threads, self._networks.flat.vector.numel(), self._networks.device)
         self._assemble({"actor_critic": self._networks.training}, Streams(seed), self._normalizers, hp)
 
-    def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> NDArray[Any]:
+    def act(self, observation: Any, *, deterministic: bool = False) -> NDArray[Any]:
         """An action of the environment; drawn from a stream of its own, so that training never notices."""
-        observations = np.asarray(observation)[None]
+        observations = self._single(observation)
         return self.env_actions(
             self._policy.act(observations, self._streams.single, deterministic=deterministic)
         )[0]
@@ -109,7 +116,11 @@ class TorchGaussianPPOAgent(StoredAgent):
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update on a window; diagnostics are described in ``UpdateReport``, NaN losses mean that it failed."""
-        hp, engine, window = self._hp, self._networks.engine, episode_data
+        with self._threads:
+            return self._learn(episode_data)
+
+    def _learn(self, window: EpisodeData) -> dict[str, Any]:
+        hp, engine = self._hp, self._networks.engine
         if not window.n_steps:
             return {"n_updates": 0, "skipped": "the window is empty"}
         # Tensors. Nothing has moved since the window was collected: these are the log-probabilities that acted.
@@ -150,5 +161,5 @@ class TorchGaussianPPOAgent(StoredAgent):
 
 def build(ctx: AgentContext, **options: Any) -> TorchGaussianPPOAgent:
     """The standard agent for an environment; options are those of :func:`optix_torch.standard.ppo_parts`."""
-    parts = ppo_parts(ctx, "GaussianPPO", "box", **{**GAUSSIAN_NORMALIZES, **options})
+    parts = ppo_parts(ctx, "GaussianPPO", {"box"}, **{**GAUSSIAN_NORMALIZES, **options})
     return TorchGaussianPPOAgent(action_dim=math.prod(ctx.action_space.shape), **parts)

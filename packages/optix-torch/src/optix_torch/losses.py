@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,13 +44,48 @@ def clipped_value_loss(values: Tensor, targets: Tensor, old_values: Tensor, clip
     return torch.maximum((values - targets).square(), (clipped - targets).square())
 
 
-def categorical(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of ``actions`` ``[B]`` and entropies, both ``[B]``, for ``logits`` ``[B, A]``."""
+def categorical(logits: Tensor, actions: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of ``actions`` ``[B]`` and entropies, both ``[B]``, for ``logits`` ``[B, A]``.
+
+    Where ``masks`` ``[B, A]`` is False an action has no probability, adds no entropy and gets no gradient.
+    """
+    if masks is not None:
+        logits = logits.masked_fill(~masks, -math.inf)
     log_probs = torch.log_softmax(logits, dim=-1)
     # -p log p has an infinite slope at p = 0, where a logit is -inf or far below the rest: the clamp stops it there
     probabilities = log_probs.exp().clamp(min=torch.finfo(log_probs.dtype).tiny)
     entropy = torch.special.entr(probabilities).sum(-1)
     return -torch.nn.functional.nll_loss(log_probs, actions, reduction="none"), entropy
+
+
+def multi_categorical(
+    logits: Tensor, actions: Tensor, masks: Tensor | None = None, *, nvec: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """The same for ``actions`` ``[B, K]`` of K components, whose ``logits`` lie one after another, ``[B, sum(nvec)]``.
+
+    Components are independent: both results are sums over them.
+    """
+    if len(set(nvec)) == 1:  # components of one size are rows of one softmax
+        n = nvec[0]
+        parts = categorical(
+            logits.reshape(-1, n), actions.reshape(-1), None if masks is None else masks.reshape(-1, n)
+        )
+        log_probs, entropies = (part.view(actions.shape).sum(-1) for part in parts)
+        return log_probs, entropies
+    pieces = logits.split(list(nvec), dim=-1)
+    allowed = [None] * len(nvec) if masks is None else masks.split(list(nvec), dim=-1)
+    found = [categorical(pieces[k], actions[:, k], allowed[k]) for k in range(len(nvec))]
+    return torch.stack([one for one, _ in found]).sum(0), torch.stack([one for _, one in found]).sum(0)
+
+
+def bernoulli(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of bits ``[B, K]`` and entropies, both ``[B]``: sums over independent bits.
+
+    ``a l - log(1 + exp(l))`` and ``log(1 + exp(l)) - l sigmoid(l)`` for each logit l.
+    """
+    softplus = torch.nn.functional.softplus(logits)
+    log_probs = (actions * logits - softplus).sum(-1)
+    return log_probs, (softplus - logits * torch.sigmoid(logits)).sum(-1)
 
 
 def gaussian(outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,14 +77,14 @@ def _start_afresh(reward: RewardNormalizer, n_envs: int) -> None:
 
 
 def make_normalizers(
-    observation_shape: tuple[int, ...] | None, gamma: float | None
+    observation_shape: tuple[int, ...] | None, gamma: float | None, dtype: np.dtype[Any] | None = None
 ) -> tuple[ObsNormalizer | None, RewardNormalizer | None]:
-    """For observations of a shape, and for rewards discounted by gamma; None where None is given."""
+    """For observations of a shape (and dtype), and for rewards discounted by gamma; None where None is given."""
     if observation_shape is None and gamma is None:
         return None, None
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 
     return (
-        None if observation_shape is None else ObsNormalizer(observation_shape),
+        None if observation_shape is None else ObsNormalizer(observation_shape, dtype=dtype),
         None if gamma is None else RewardNormalizer(gamma=gamma),
     )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from optix_core.acting import LOG_STD_BOUNDS, heads
-from optix_core.acting.policy import Normalizes, require_usable
+from optix_core.acting import distribution
+from optix_core.acting.distributions import Head
+from optix_core.acting.policy import Normalizes, allowed_logits, probabilities, require_usable
 from optix_core.errors import ConfigError
+from optix_core.rl.masking import split_masks
 from optix_torch.flat import FlatParameters
 
 
@@ -20,33 +23,39 @@ class TorchPolicy:
     """Acts like :class:`optix_core.acting.NumpyPolicy`, with any module as its network.
 
     Args:
-        actor: ``[B, *obs]`` to logits ``[B, A]``, or to means and log standard deviations ``[B, 2 A]``.
-        head: Which of the two.
+        actor: ``[B, *obs]`` to what the head reads, see :mod:`optix_core.acting.distributions`; a Gaussian one gives
+            means and log standard deviations ``[B, 2 A]``.
+        head: What the outputs mean.
         n_actions: A, if it is known; a wrong number of outputs is refused then.
         flat: Tells device and type.
+        nvec: Choices of each component; ``multi_categorical`` only.
         observation_normalizer: Applied to raw observations first.
     """
 
     def __init__(
         self,
         actor: nn.Module,
-        head: Literal["categorical", "gaussian"],
+        head: Head,
         n_actions: int | None,
         flat: FlatParameters,
+        nvec: Sequence[int] = (),
         observation_normalizer: Normalizes | None = None,
     ) -> None:
         self._actor, self._flat = actor, flat
-        self._categorical = head == "categorical"
-        self._width = n_actions if n_actions is None or self._categorical else 2 * n_actions
+        self._head: Head = head
+        self._nvec = tuple(nvec)
+        self._width = n_actions if n_actions is None or head != "gaussian" else 2 * n_actions
         self.observation_normalizer = observation_normalizer
 
     def outputs(self, observations: NDArray[Any]) -> NDArray[Any]:
-        """What the network gives for raw observations ``[N, *obs]``.
+        """What the network gives for raw observations ``[N, *obs]``; logits of actions that are masked out are -inf.
 
         Raises:
             NumericalDivergence: As for ``NumpyPolicy``.
             ConfigError: The network has the wrong number of outputs.
+            ValueError: A mask allows nothing.
         """
+        observations, masks = split_masks(observations)
         if self.observation_normalizer is not None:
             observations = self.observation_normalizer.normalize(observations)
         with torch.inference_mode():
@@ -57,23 +66,18 @@ class TorchPolicy:
                 f"({len(observations)}, {self._width or 'number of actions'})"
             )
         if not math.isfinite(np.vdot(outputs, outputs)):
-            require_usable(outputs, categorical=self._categorical)
-        return outputs
+            require_usable(outputs, categorical=self._head.endswith("categorical"), nvec=self._nvec)
+        return outputs if masks is None else allowed_logits(outputs, masks, self._head, self._nvec)
 
     def act(
         self, observations: NDArray[Any], rng: np.random.Generator, *, deterministic: bool = False
     ) -> NDArray[Any]:
-        """Policy actions for raw observations, a fresh array: int64 ``[N]``, or ``[N, A]`` unbounded."""
+        """Policy actions for raw observations ``[N, *obs]``, a fresh array; see ``optix_core.acting.distributions``."""
         outputs = self.outputs(observations)
-        if self._categorical:
-            return outputs.argmax(axis=1) if deterministic else heads.sample_categorical(outputs, rng)
-        mean, log_std = np.split(outputs, 2, axis=1)
-        return (
-            mean.copy()
-            if deterministic
-            else heads.sample_gaussian(mean, np.clip(log_std, *LOG_STD_BOUNDS), rng)
-        )
+        a = outputs.shape[1] // 2 if self._head == "gaussian" else outputs.shape[1]
+        meaning = distribution(self._head, a, self._nvec)
+        return meaning.greedy(outputs) if deterministic else meaning.sample(outputs, rng)
 
     def probabilities(self, observations: NDArray[Any]) -> NDArray[Any]:
-        """Probabilities ``[N, A]`` of all actions; categorical policies only."""
-        return np.exp(heads.categorical_log_probs(self.outputs(observations)))
+        """Probabilities of all choices, ``[N, A]``; of each bit to be 1. Not for a Gaussian policy."""
+        return probabilities(self.outputs(observations), self._head, self._nvec)

@@ -1,16 +1,19 @@
-"""PPO for discrete actions (Schulman et al. 2017, arXiv:1707.06347).
+"""PPO for actions that are choices (Schulman et al. 2017, arXiv:1707.06347).
 
 What decides success, beyond the paper (Andrychowicz et al. 2021, arXiv:2006.05990, and Huang et al. 2022, "The 37
 implementation details of PPO", have measured most of it): orthogonal initialisation with a small policy head, Adam with
 epsilon 1e-5, separate networks, minibatches that cover the window, advantages standardised over the whole window, one
 clip of the global gradient norm. Time limits are bootstrapped and cut no value. Old log-probabilities and values are
 recomputed from the window, since the policy has not moved since it acted; acting stores nothing.
+
+An action of several parts has one distribution for each; they are independent given the observation. Actions that a
+mask forbids have no probability, in acting as in learning (Huang and Ontanon 2022, arXiv:2006.14171).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,16 +23,20 @@ from torch import nn
 from optix_core import hyperparams as declared
 from optix_core.plugin import AgentContext
 from optix_core.rl.batching import standardize
+from optix_core.rl.masking import split_masks
 from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
+from optix_torch.discrete_actions import KINDS, DiscreteActions
 from optix_torch.engine import PPOBatch
 from optix_torch.normalizing import Normalizers
+from optix_torch.single import SingleObservation
 from optix_torch.specs.ppo import HYPERS
 from optix_torch.standard import ppo_parts
 from optix_torch.stored_agent import StoredAgent
 from optix_torch.streams import Streams
+from optix_torch.threads import Threads
 
 if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
@@ -39,22 +46,25 @@ NAME = "TorchPPOAgent"
 
 
 class TorchPPOAgent(StoredAgent):
-    """Proximal policy optimisation with a categorical policy.
+    """Proximal policy optimisation for Discrete, MultiDiscrete and MultiBinary actions.
 
     Plain perceptrons act through numpy on the memory that training changes, and learn in closed form on a CPU; any
     other module acts and learns through PyTorch. An ``Adam`` over the parameters of both is made to step them as one
     vector.
 
     Args:
-        actor: ``[B, *obs]`` to logits ``[B, A]``.
+        actor: ``[B, *obs]`` to logits: ``[B, A]`` (Discrete), ``[B, sum(nvec)]`` (MultiDiscrete) or one for each bit
+            (MultiBinary). Modules get tensors of their parameters' type, a dict of them where observations have parts.
         critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``.
         optimizer: Over the parameters of both.
         hyperparams: Values that differ from the defaults; see ``optix_torch.specs.ppo``. Copied.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         reward_normalizer: Scales rewards before they become targets. Its gamma follows the agent's.
         observation_normalizer: Applied to observations before acting and learning; updated after each window.
-        action_space: The environment's Discrete space; needed only if its first action is not 0.
+        action_space: The environment's; None is Discrete, of as many actions as the actor has outputs.
+        observation_space: The environment's; needed only so that ``act`` can read observations with parts.
         engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
+        threads: What PyTorch may use while learning, see :class:`~optix_torch.threads.Threads`.
         seed: Root seed of acting and minibatch order; None draws one from the operating system.
 
     Raises:
@@ -63,6 +73,7 @@ class TorchPPOAgent(StoredAgent):
     """
 
     hypers = HYPERS
+    accepts_action_masks = True
 
     def __init__(
         self,
@@ -75,54 +86,79 @@ class TorchPPOAgent(StoredAgent):
         *,
         observation_normalizer: ObsNormalizer | None = None,
         action_space: Any = None,
+        observation_space: Any = None,
         engine: str = "auto",
+        threads: Literal["auto"] | int = "auto",
         seed: int | None = None,
     ) -> None:
         given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
         hp = declared.merge(HYPERS, given, hyperparams, owner=NAME)
+        self._actions, self._single = (
+            DiscreteActions(action_space, NAME),
+            SingleObservation(observation_space),
+        )
         self._networks = ActorCritic(
-            actor, critic, optimizer, head="categorical", n_actions=None, device=device, engine=engine
+            actor,
+            critic,
+            optimizer,
+            head=self._actions.head,
+            n_actions=self._actions.n_actions,
+            nvec=self._actions.nvec,
+            device=device,
+            engine=engine,
         )
         self._policy = self._networks.policy
         self._policy.observation_normalizer = observation_normalizer
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
-        self._action_start = 0 if action_space is None else int(action_space.start)
+        self._threads = Threads(threads, self._networks.flat.vector.numel(), self._networks.device)
         self._assemble({"actor_critic": self._networks.training}, Streams(seed), self._normalizers, hp)
 
-    def act(self, observation: NDArray[Any], *, deterministic: bool = False) -> int:
-        """An action of the environment; drawn from a stream of its own, so that training never notices."""
-        observations = np.asarray(observation)[None]
-        return self._action_start + int(
-            self._policy.act(observations, self._streams.single, deterministic=deterministic)[0]
+    def act(self, observation: Any, *, deterministic: bool = False) -> Any:
+        """An action of the environment: an int, or an array ``[*act]``.
+
+        It is drawn from a stream of its own, so that training never notices. To say which actions are allowed, pass
+        ``{"observation": observation, "action_mask": mask}``.
+        """
+        observations = self._single(observation)
+        return self._actions.one(
+            self._policy.act(observations, self._streams.single, deterministic=deterministic)
         )
 
-    def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[np.int64]:
-        """Policy actions ``[N]``, 0 to A - 1, for observations ``[N, *obs]``; a fresh array."""
+    def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[Any]:
+        """Policy actions ``[N]`` or ``[N, K]``, counted from 0, for observations ``[N, *obs]``; a fresh array."""
         return self._policy.act(observations, self._streams.policy, deterministic=deterministic)
 
     def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """The environment's names of policy actions."""
-        return actions + self._action_start if self._action_start else actions
+        """Policy actions as elements of the action space, ``[N, *act]`` in its dtype."""
+        return self._actions.to_env(actions)
 
-    def action_probs(self, observation: NDArray[Any]) -> NDArray[Any]:
-        """Probabilities ``[A]`` of all actions for one observation."""
-        return self._policy.probabilities(np.asarray(observation)[None])[0]
+    def action_probs(self, observation: Any) -> NDArray[Any]:
+        """Probabilities ``[A]`` of all actions for one observation.
+
+        Of all choices of each component, one after another, for MultiDiscrete; of each bit to be 1 for MultiBinary.
+        """
+        return self._policy.probabilities(self._single(observation))[0]
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update on a window; diagnostics are described in ``UpdateReport``, NaN losses mean that it failed."""
-        hp, engine, window = self._hp, self._networks.engine, episode_data
+        with self._threads:
+            return self._learn(episode_data)
+
+    def _learn(self, window: EpisodeData) -> dict[str, Any]:
+        hp, engine = self._hp, self._networks.engine
         if not window.n_steps:
             return {"n_updates": 0, "skipped": "the window is empty"}
         # Tensors. Nothing has moved since the window was collected: these are the log-probabilities that acted.
-        observations = self._normalizers.observations(rows(window, "observations"))
+        seen, masks = split_masks(rows(window, "observations"))
+        observations = self._normalizers.observations(seen)
         actions = rows(window, "actions").astype(np.int64)
         values = engine.values(observations).reshape(window.time_major("rewards").shape)
-        log_probs = (
-            engine.log_probs(observations, actions) if window.log_probs is None else rows(window, "log_probs")
-        )
-        following = next_values(
-            window, values, engine.values(self._normalizers.observations(successors(window)))
-        )
+        if window.log_probs is None:
+            log_probs = engine.log_probs(observations, actions, masks)
+        else:
+            log_probs = rows(window, "log_probs")
+        after = self._normalizers.observations(split_masks(successors(window))[0])
+        following = next_values(window, values, engine.values(after))
         # Targets. A time limit is a boundary with a future, a terminal state one without.
         terminated, boundary = window.time_major("terminated"), window.time_major("dones")
         rewards = self._normalizers.rewards(window.time_major("rewards"), boundary)
@@ -138,10 +174,11 @@ class TorchPPOAgent(StoredAgent):
             values=values.reshape(-1),
             advantages=standardize(advantages).reshape(-1),
             targets=targets.reshape(-1),
+            masks=masks,
         )
         report = self._networks.update(batch, hp, self._streams.minibatch)
         # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
-        self._normalizers.after_window(rows(window, "observations"))
+        self._normalizers.after_window(seen)
         return report.diagnostics(values, targets)
 
     def _apply(self, hp: dict[str, Any]) -> None:
@@ -151,4 +188,4 @@ class TorchPPOAgent(StoredAgent):
 
 def build(ctx: AgentContext, **options: Any) -> TorchPPOAgent:
     """The standard agent for an environment; options are those of :func:`optix_torch.standard.ppo_parts`."""
-    return TorchPPOAgent(**ppo_parts(ctx, "PPO", "discrete", **options))
+    return TorchPPOAgent(**ppo_parts(ctx, "PPO", KINDS, **options))

@@ -60,7 +60,7 @@ class Store:
         """Take over the element-wise mean of several files; observation statistics are those of the most samples."""
         saved = [storage.read_tensors(path, kind=self._kind) for path in paths]
         mean = storage.mean_of(saved, owner=self._kind)
-        most = max(saved, key=lambda arrays: int(arrays.get(f"{_STATISTICS}/n", np.zeros(())).item()))
+        most = max(saved, key=_samples)
         self._load_weights(
             mean | {name: array for name, array in most.items() if name.startswith(_STATISTICS)}
         )
@@ -126,19 +126,42 @@ class Store:
         return weights
 
     def _statistics(self) -> storage.Arrays:
-        """The observation normaliser's state, numbers as arrays without axes."""
+        """The observation normaliser's state, numbers as arrays without axes; of each part if there are several."""
         part = self._parts[_STATISTICS]
-        state = {} if part is None else part.state_dict()
-        return {f"{_STATISTICS}/{name}": np.asarray(value) for name, value in state.items()}
+        return {
+            f"{prefix}/{name}": np.asarray(value)
+            for prefix, state in _by_part({} if part is None else part.state_dict())
+            for name, value in state.items()
+        }
 
     def _load_weights(self, arrays: storage.Arrays) -> None:
         storage.require_same(self._weights(), arrays, owner=self._kind)
         part = self._parts[_STATISTICS]
         if part is not None:
             own = part.state_dict()
-            part.load_state_dict({name: _like(own[name], arrays[f"{_STATISTICS}/{name}"]) for name in own})
+            found = [
+                {name: _like(value, arrays[f"{prefix}/{name}"]) for name, value in state.items()}
+                for prefix, state in _by_part(own)
+            ]
+            part.load_state_dict({**own, "statistics": found} if "parts" in own else found[0])
         for trainable in self._trainables.values():
             trainable.load_arrays({name: arrays[name] for name in trainable.arrays()}, owner=self._kind)
+
+
+def _by_part(state: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The statistics in an observation normaliser's state, each with the prefix of its names in a file."""
+    if "parts" not in state:
+        return [(_STATISTICS, state)]
+    return [
+        (f"{_STATISTICS}/{label}", statistics)
+        for label, statistics in zip(state["parts"], state["statistics"], strict=True)
+    ]
+
+
+def _samples(arrays: storage.Arrays) -> int:
+    """How many samples the observation statistics in a file have seen."""
+    counts = [a for name, a in arrays.items() if name.startswith(f"{_STATISTICS}/") and name.endswith("/n")]
+    return max((int(count.item()) for count in counts), default=0)
 
 
 def _like(own: Any, array: Any) -> Any:

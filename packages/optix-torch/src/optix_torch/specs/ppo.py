@@ -65,12 +65,17 @@ Measured on Pendulum-v1, all else default, 100,000 steps, two seeds, greedy retu
 
 def _options(*, normalize_observations: bool, normalize_rewards: bool) -> tuple[Option, ...]:
     return (
-        Option("hidden_sizes", (64, 64), help="widths of the hidden layers of actor and critic"),
+        Option(
+            "hidden_sizes",
+            None,
+            help="widths of the hidden layers of actor and critic; None: (64, 64), or none behind an image",
+        ),
         Option("activation", "tanh", help="tanh, relu, elu or sigmoid"),
+        Option("encoder", None, help="reads observations; see optix_torch.encoders"),
         Option(
             "normalize_observations",
             normalize_observations,
-            help="standardise observations with running statistics",
+            help="standardise floating observations, other than images, with running statistics",
         ),
         Option(
             "normalize_rewards",
@@ -78,18 +83,22 @@ def _options(*, normalize_observations: bool, normalize_rewards: bool) -> tuple[
             help="divide rewards by the running deviation of returns",
         ),
         Option("engine", "auto", help="auto, closed_form or autograd: how gradients are computed"),
+        Option("threads", "auto", help="PyTorch's threads while learning: auto or a number"),
     )
 
+
+OBSERVATION_SPACES = frozenset({"box", "dict", "tuple", "discrete", "multi_discrete", "multi_binary"})
 
 SPECS = [
     AgentSpec(
         name="PPO",
         algorithm="PPO",
         framework="torch",
-        summary="proximal policy optimisation for discrete actions",
+        summary="proximal policy optimisation for actions that are choices",
         factory="optix_torch.ppo:build",
-        action_spaces=frozenset({"discrete"}),
-        capabilities=frozenset({"checkpoint"}),
+        action_spaces=frozenset({"discrete", "multi_discrete", "multi_binary"}),
+        observation_spaces=OBSERVATION_SPACES,
+        capabilities=frozenset({"checkpoint", "masks"}),
         hyperparams=HYPERS,
         options=_options(normalize_observations=False, normalize_rewards=False),
         default_rank=100,
@@ -101,6 +110,7 @@ SPECS = [
         summary="proximal policy optimisation for continuous actions",
         factory="optix_torch.gaussian_ppo:build",
         action_spaces=frozenset({"box"}),
+        observation_spaces=OBSERVATION_SPACES,
         capabilities=frozenset({"checkpoint"}),
         hyperparams=HYPERS,
         options=_options(**GAUSSIAN_NORMALIZES),
