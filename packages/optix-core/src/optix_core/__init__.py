@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from optix_core.pipelines.evaluation import EvaluationPipeline as EvaluationPipeline
     from optix_core.pipelines.vector import VectorBatchPipeline as VectorBatchPipeline
     from optix_core.plugins.registry import register_plugin as register_plugin
+    from optix_core.replay.buffers import PrioritizedReplayBuffer as PrioritizedReplayBuffer
+    from optix_core.replay.her_buffers import HERBuffer as HERBuffer
+    from optix_core.replay.her_buffers import HERReplayBuffer as HERReplayBuffer
     from optix_core.rl.batching import make_minibatches as make_minibatches
     from optix_core.rl.returns import compute_gae as compute_gae
     from optix_core.rl.returns import generalized_advantage_estimation as generalized_advantage_estimation
@@ -65,6 +68,8 @@ _EXPORTS = {
     "EvalMetrics": ".types",
     "EvaluationPipeline": ".pipelines.evaluation",
     "FixedOptimizer": ".tuners.fixed",
+    "HERBuffer": ".replay.her_buffers",
+    "HERReplayBuffer": ".replay.her_buffers",
     "HyperparamSet": ".types",
     "LoopCallback": ".loop_callback",
     "LoopController": ".loop.loop_controller",
@@ -74,6 +79,7 @@ _EXPORTS = {
     "Optimizer": ".optimizer",
     "OptixError": ".errors",
     "PolicySnapshot": ".types",
+    "PrioritizedReplayBuffer": ".replay.buffers",
     "ProgressCallback": ".callbacks.progress",
     "RLOptimizer": ".rl_optimizer",
     "RewardNormalizer": ".normalizers",

@@ -29,7 +29,7 @@ class PerPair:
     """
 
     def __init__(self, function: GoalFunction, name: str) -> None:
-        self._function, self._name = function, name
+        self.function, self._name = function, name
         self._batched: bool | None = None
 
     def __call__(self, achieved: NDArray[Any], desired: NDArray[Any]) -> NDArray[np.float64]:
@@ -41,10 +41,10 @@ class PerPair:
         if self._batched is None and len(achieved) > 1:
             self._batched = self._agrees(achieved, desired)
         if self._batched:
-            values = np.asarray(self._function(achieved, desired, {}), dtype=np.float64)
+            values = np.asarray(self.function(achieved, desired, {}), dtype=np.float64)
         else:
             pairs = zip(achieved, desired, strict=True)
-            values = np.asarray([self._function(a, d, {}) for a, d in pairs], dtype=np.float64)
+            values = np.asarray([self.function(a, d, {}) for a, d in pairs], dtype=np.float64)
             values = values.reshape(len(achieved), -1)[:, 0] if values.size == len(achieved) else values
         if values.shape != (len(achieved),) or not np.isfinite(values).all():
             raise EnvironmentFault(
@@ -54,9 +54,9 @@ class PerPair:
         return values
 
     def _agrees(self, achieved: NDArray[Any], desired: NDArray[Any]) -> bool:
-        alone = [self._function(achieved[i], desired[i], {}) for i in range(min(len(achieved), _TRIED))]
+        alone = [self.function(achieved[i], desired[i], {}) for i in range(min(len(achieved), _TRIED))]
         try:
-            together = np.asarray(self._function(achieved, desired, {}), dtype=np.float64)
+            together = np.asarray(self.function(achieved, desired, {}), dtype=np.float64)
         except (TypeError, ValueError, IndexError):
             return False  # written for one pair; what is wrong with that pair too, was raised above
         if together.shape != (len(achieved),):

@@ -8,13 +8,14 @@ stored twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from optix_core.errors import ConfigError, SpaceError
-from optix_core.replay.batch import Batch, n_step_targets
+from optix_core.replay.batch import Batch, NStepTargets, n_step_targets
 from optix_core.replay.episodes import EpisodeIndex
 from optix_core.replay.goals import GoalFunction, PerPair
 from optix_core.replay.prioritized import PrioritizedReplay
@@ -24,6 +25,25 @@ from optix_core.state import State
 
 Strategy = Literal["future", "final", "episode"]
 GOAL_FIELDS = ("observation", "achieved_goal", "desired_goal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relabelled:
+    """B rows as they were drawn.
+
+    Attributes:
+        observations: ``[B]`` records.
+        actions: ``[B, *act]``.
+        next_observations: ``[B]`` records, after the last step of each.
+        targets: What was summed.
+        indices: ``[B]`` rows.
+    """
+
+    observations: NDArray[Any]
+    actions: NDArray[Any]
+    next_observations: NDArray[Any]
+    targets: NStepTargets
+    indices: NDArray[np.int64]
 
 
 class HindsightReplay:
@@ -103,6 +123,15 @@ class HindsightReplay:
         self.replay.clear()
         self._episodes.forget()
 
+    def judge_by(self, compute_reward: GoalFunction, compute_terminated: GoalFunction | None = None) -> None:
+        """Ask these functions from now on, for all rows."""
+        if compute_reward != self._reward.function:
+            self._reward = PerPair(compute_reward, "compute_reward")
+        if compute_terminated is None:
+            self._terminated = None
+        elif self._terminated is None or compute_terminated != self._terminated.function:
+            self._terminated = PerPair(compute_terminated, "compute_terminated")
+
     def sample(
         self,
         batch_size: int,
@@ -113,13 +142,27 @@ class HindsightReplay:
         beta: float = 0.4,
     ) -> Batch:
         """As :meth:`ReplayBuffer.sample`, with goals relabelled; ``beta`` counts if ``replay`` is prioritised."""
+        drawn = self.draw(batch_size, rng, n_step=n_step, gamma=gamma)
+        return Batch(
+            observations=drawn.observations,
+            actions=drawn.actions,
+            rewards=drawn.targets.rewards,
+            next_observations=drawn.next_observations,
+            discounts=drawn.targets.discounts,
+            weights=(
+                self.replay.weights(drawn.indices, beta)
+                if isinstance(self.replay, PrioritizedReplay)
+                else np.ones(batch_size, np.float32)
+            ),
+            indices=drawn.indices,
+        )
+
+    def draw(
+        self, batch_size: int, rng: np.random.Generator, *, n_step: int = 1, gamma: float = 0.99
+    ) -> Relabelled:
+        """As :meth:`sample`, in the parts that a batch is made of."""
         replay = self.replay
         indices = replay.draw(batch_size, rng)
-        weights = (
-            replay.weights(indices, beta)
-            if isinstance(replay, PrioritizedReplay)
-            else np.ones(batch_size, np.float32)
-        )
         at, stops = replay.path(indices, n_step)
         ended = (replay.column("flags")[at] & TERMINATED).astype(np.bool_)
         rewards = replay.column("reward")[at].astype(np.float64)
@@ -131,14 +174,8 @@ class HindsightReplay:
         seen, acted = replay.fields_of(indices, "observation", "action")
         (after,) = replay.fields_of(at[np.arange(len(at)), targets.steps - 1], "next_observation")
         seen["desired_goal"][changed] = after["desired_goal"][changed] = goals
-        return Batch(
-            observations=seen,
-            actions=acted,
-            rewards=targets.rewards,
-            next_observations=after,
-            discounts=targets.discounts,
-            weights=weights,
-            indices=indices,
+        return Relabelled(
+            observations=seen, actions=acted, next_observations=after, targets=targets, indices=indices
         )
 
     def update_priorities(self, indices: NDArray[np.int64], priorities: ArrayLike) -> None:

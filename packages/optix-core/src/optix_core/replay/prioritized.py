@@ -105,6 +105,7 @@ class PrioritizedReplay(ReplayBuffer):
         """``[B]`` importance weights ``(len * P_i)^-beta``, divided by the largest among them (section 3.4 there)."""
         if not 0.0 <= beta <= 1.0:
             raise ValueError(f"beta is {beta}; it must lie in [0, 1]")
+        self._catch_up()
         drawn = self._tree.leaves[indices]
         # The division leaves only ratios of probabilities: length and total cancel.
         return ((drawn / drawn.min()) ** -beta).astype(np.float32)

@@ -76,6 +76,16 @@ class RowStore:
         """Bytes of memory held; 0 before the first :meth:`add`."""
         return 0 if self._rows is None else self._rows.nbytes
 
+    @property
+    def dtypes(self) -> tuple[np.dtype[Any], np.dtype[Any]]:
+        """Of observations and of actions, as stored.
+
+        Raises:
+            ValueError: Nothing was stored yet.
+        """
+        self._require_rows()
+        return self._obs_dtype, self._act_dtype
+
     def column(self, name: str) -> NDArray[Any]:
         """The view ``[capacity, ...]`` of one field of all rows, to read from.
 
