@@ -15,7 +15,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-SHOWN = ("numpy", "gymnasium", "torch", "optix-core", "optix-torch", "stable-baselines3", "sb3-contrib", "box2d")
+SHOWN = (
+    "numpy",
+    "gymnasium",
+    "torch",
+    "optix-core",
+    "optix-torch",
+    "stable-baselines3",
+    "sb3-contrib",
+    "box2d",
+)
 
 
 def machine():
@@ -67,10 +76,15 @@ class ChildFailed(Exception):
 
 def peak_memory_mib():
     """Largest resident set of this process so far, in MiB."""
+    try:
+        # not ru_maxrss, which on Linux begins with what the parent had when this process was started
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    except (OSError, IndexError, ValueError):
+        pass
     import resource
 
-    # Linux counts in KiB, macOS in bytes
-    unit = 2**20 if platform.system() == "Darwin" else 2**10
+    unit = 2**20 if platform.system() == "Darwin" else 2**10  # macOS counts in bytes, others in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 

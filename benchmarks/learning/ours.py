@@ -1,8 +1,8 @@
 """Train and evaluate one agent of optix; the argument and the last line of output are JSON. Run by run.py.
 
 The plain training of the agent through the public pipelines: ``make_agent``, then window after window of
-``VectorBatchPipeline`` is handed to ``agent.learn`` until the budget is used up, the last window being shortened to meet
-it. No loop, no tuning, no validation, no checkpoint, no early stop: what is measured is the weights at the end.
+``VectorBatchPipeline`` is handed to ``agent.learn`` until the budget is used up, the last window being shortened to
+meet it. No loop, no tuning, no validation, no checkpoint, no early stop: what is measured is the weights at the end.
 """
 
 from __future__ import annotations

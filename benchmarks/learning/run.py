@@ -7,16 +7,16 @@
     python3 dev.py bench learning --slow                           # the slow ones as well
     python3 dev.py bench learning --list
 
-One process at a time, on one thread. Settings are the presets'. optix is trained plainly, through its pipelines: no loop,
-no tuning, no early stop (ours.py); the peer by its ``learn`` (sb3.py). Then come 100 fresh greedy episodes with the weights
-at the end. What a seed scores is their mean; a task scores the interquartile mean over seeds, with a 95 % interval from
-resampling seeds and, within each, episodes.
+One process at a time, on one thread. Settings are the presets'. optix is trained plainly, through its pipelines: no
+loop, no tuning, no early stop (ours.py); the peer by its ``learn`` (sb3.py). Then come 100 fresh greedy episodes with
+the weights at the end. What a seed scores is their mean; a task scores the interquartile mean over seeds, with a 95 %
+interval from resampling seeds and, within each, episodes.
 
-Verdicts: the score has reached the task's level (or, for a control, stays below it); it does not lie below the interval of
-the peer. The exit status is 1 if one of them fails.
+Verdicts: the score has reached the task's level (or, for a control, stays below it); it does not lie below the interval
+of the peer. The exit status is 1 if one of them fails.
 
-Results lie in benchmarks/results/learning, one file per task, side and seed; a further run does only what is missing or was
-made with other settings. ``python3 dev.py bench report`` writes docs/benchmarks.md from them.
+Results lie in benchmarks/results/learning, one file per task, side and seed; a further run does only what is missing or
+was made with other settings. ``python3 dev.py bench report`` writes docs/benchmarks.md from them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from common import RESULTS, ChildFailed, bootstrap_interval, child, iqm, write_json
-
 from learning.tasks import EPISODES, TASKS
 
 SIDES = ("optix", "sb3")
@@ -143,8 +142,12 @@ def main():
     parser = argparse.ArgumentParser(description="learning beside Stable-Baselines3")
     parser.add_argument("--tasks", metavar="A,B", help="only these")
     parser.add_argument("--slow", action="store_true", help="the slow tasks as well")
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: 5; 3 for slow tasks)")
-    parser.add_argument("--only", choices=SIDES, help="run one side; what is stored of the other is still shown")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: 5; 3 for slow tasks)"
+    )
+    parser.add_argument(
+        "--only", choices=SIDES, help="run one side; what is stored of the other is still shown"
+    )
     parser.add_argument("--list", action="store_true", help="show the tasks and end")
     parser.add_argument("--out", type=Path, default=RESULTS / "learning", help="folder of the results")
     options = parser.parse_args()
@@ -152,7 +155,9 @@ def main():
     if options.list:
         for task in TASKS:
             sign = "<" if task.below else ">="
-            print(f"{task.name:30}{task.preset:32}{task.budget:>9,} steps  {sign} {task.level:g}  {'slow' * task.slow}")
+            print(
+                f"{task.name:30}{task.preset:32}{task.budget:>9,} steps  {sign} {task.level:g}  {'slow' * task.slow}"
+            )
         return 0
     peers = os.environ.get("OPTIX_PEERS_PYTHON")
     if not peers and options.only != "optix":
@@ -175,7 +180,11 @@ def main():
                 if results[side] and options.only in {None, side}:
                     mean = sum(results[side][-1]["returns"]) / EPISODES
                     cpu = results[side][-1]["cpu_seconds"]
-                    print(f"{task.name}, {side}, seed {seed}: {mean:.1f} ({cpu:.0f} CPU-s)", file=sys.stderr, flush=True)
+                    print(
+                        f"{task.name}, {side}, seed {seed}: {mean:.1f} ({cpu:.0f} CPU-s)",
+                        file=sys.stderr,
+                        flush=True,
+                    )
         rows.append(summary(task, results))
     print(f"{'task':30}{'expected':>10}  {'optix':34}{'peer':34}verdict")
     for row in rows:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-sys.path.insert(0, str(ROOT / "packages" / "optix-core" / "src"))  # for the environments of core, nothing else
+sys.path.insert(
+    0, str(ROOT / "packages" / "optix-core" / "src")
+)  # for the environments of core, nothing else
 
 import gymnasium as gym
 import numpy as np
@@ -43,7 +45,15 @@ RENAMED = {
 ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU}
 WITHOUT_COUNTERPART = {
     "DQN": {"double"},  # there is no double Q-learning
-    "QRDQN": {"double", "per_alpha", "per_beta", "n_atoms", "v_min", "v_max"},
+    "QRDQN": {
+        "per_alpha",
+        "per_beta",
+        "per_beta_steps",
+        "n_step",
+        "n_atoms",
+        "v_min",
+        "v_max",
+    },  # it has none of them
 }
 
 
@@ -65,9 +75,15 @@ def translated(job):
         if agent.pop("cell") != "lstm":
             raise SystemExit("sb3-contrib has LSTM only")
         shared = agent.pop("shared_memory")
-        policy |= {"lstm_hidden_size": agent.pop("memory_size"), "shared_lstm": shared, "enable_critic_lstm": not shared}
+        policy |= {
+            "lstm_hidden_size": agent.pop("memory_size"),
+            "shared_lstm": shared,
+            "enable_critic_lstm": not shared,
+        }
         if agent.pop("bptt_len"):
-            raise SystemExit("sb3-contrib's gradients flow back as far as the window goes: bptt_len must be 0")
+            raise SystemExit(
+                "sb3-contrib's gradients flow back as far as the window goes: bptt_len must be 0"
+            )
     if "epsilon_decay_steps" in agent:
         kwargs["exploration_fraction"] = agent.pop("epsilon_decay_steps") / job["budget"]
     noise = agent.pop("exploration_noise", None)
@@ -76,14 +92,16 @@ def translated(job):
         kwargs["action_noise"] = NormalActionNoise(np.zeros(dim), noise * np.ones(dim))
     left_out = WITHOUT_COUNTERPART.get(job["peer"], set())
     for name, value in agent.items():
+        if name in left_out:
+            continue
         if name in SAME:
             kwargs[name] = value
         elif name in RENAMED:
             kwargs[RENAMED[name]] = value
-        elif name not in left_out:
-            raise SystemExit(f"{job['peer']} has no counterpart of {name}; say so in WITHOUT_COUNTERPART or translate it")
-    if job["peer"] == "QRDQN":
-        kwargs.pop("n_steps", None)
+        else:
+            raise SystemExit(
+                f"{job['peer']} has no counterpart of {name}; say so in WITHOUT_COUNTERPART or translate it"
+            )
     if policy:
         kwargs["policy_kwargs"] = policy
     return kwargs, normalize
@@ -123,7 +141,9 @@ def evaluate(model, envs, job):
         observation, _ = env.reset(seed=int(seed) & 0x7FFF_FFFF)
         state, start, over, total = None, np.ones(1, dtype=bool), False, 0.0
         while not over:
-            seen = envs.normalize_obs(observation[None]) if isinstance(envs, VecNormalize) else observation[None]
+            seen = (
+                envs.normalize_obs(observation[None]) if isinstance(envs, VecNormalize) else observation[None]
+            )
             action, state = model.predict(seen, state=state, episode_start=start, deterministic=True)
             observation, reward, terminated, truncated, _ = env.step(action[0])
             total, over, start = total + float(reward), terminated or truncated, np.zeros(1, dtype=bool)

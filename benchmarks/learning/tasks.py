@@ -46,7 +46,7 @@ TASKS = (
         budget=50_000,
         level=475,
         peer="QRDQN",
-        peer_note="there is no Rainbow; QR-DQN is the nearest, without prioritised replay, n-step returns and noisy nets",
+        peer_note="there is no Rainbow; QR-DQN comes nearest, without priorities, n-step returns and noisy nets",
     ),
     Task(
         name="recurrent-ppo-cartpole-novel",

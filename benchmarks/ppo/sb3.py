@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import gymnasium as gym
 import numpy as np
 import torch
+from common import machine, peak_memory_mib, versions
 from stable_baselines3 import PPO
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -60,8 +65,6 @@ def update():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(
-        json.dumps(
-            {"train_1": train(1), "train_8": train(8), "act_1": act(1), "act_8": act(8), "update": update()}
-        )
-    )
+    figures = {"train_1": train(1), "train_8": train(8), "act_1": act(1), "act_8": act(8), "update": update()}
+    figures["peak_memory_mib"] = peak_memory_mib()
+    print(json.dumps({**figures, "versions": versions(), "machine": machine()}))

@@ -63,7 +63,13 @@ def test_list_says_whose_agent_is_installed(optix, linear):
 def test_show(optix):
     status, out, _ = optix("presets", "show", "cartpole/ppo")
     assert status == 0
-    for text in ("source    facts from rl-baselines3-zoo", "changed   ", "published 500", "agent.gamma", "0.98"):
+    for text in (
+        "source    facts from rl-baselines3-zoo",
+        "changed   ",
+        "published 500",
+        "agent.gamma",
+        "0.98",
+    ):
         assert text in out
     document = json.loads(optix("presets", "show", "cartpole/ppo", "--json")[1])
     assert document["settings"]["agent"]["gamma"] == 0.98

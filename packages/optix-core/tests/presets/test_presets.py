@@ -10,8 +10,7 @@ import pytest
 from optix_core.config import TrainConfig, config_to_dict, load_config
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentSpec, Hyper
-from optix_core.presets import Preset, all_presets, find_preset, presets_for
-from optix_core.presets import catalogue
+from optix_core.presets import Preset, all_presets, catalogue, find_preset, presets_for
 from optix_core.presets.catalogue import choose_preset, read_presets
 
 PROMISED = (
@@ -207,7 +206,9 @@ def test_what_cannot_be_is_refused(agents, settings, message):
 
 def test_auto_takes_the_first_whose_agent_is_installed(agents):
     assert choose_preset("CartPole-v1").name == "cartpole/ppo"
-    assert choose_preset("Pendulum-v1").name == "pendulum/ppo"  # SAC and TD3 come first, and are not installed
+    assert (
+        choose_preset("Pendulum-v1").name == "pendulum/ppo"
+    )  # SAC and TD3 come first, and are not installed
     del agents["PPO"]
     assert choose_preset("CartPole-v1").name == "cartpole/dqn"
     agents.clear()

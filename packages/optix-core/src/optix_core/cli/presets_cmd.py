@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from optix_core.cli.flags import OK
 from optix_core.cli.output import print_json, table
@@ -100,7 +100,8 @@ def as_toml(preset: Preset) -> str:
     top.append(f"env = {_toml(preset.environments[0])}")
     for name, value in preset.settings().items():
         if isinstance(value, Mapping):
-            rows = [f"{key} = {_toml(item)}" for key, item in value.items()]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            items = cast("Mapping[str, Any]", value).items()
+            rows = [f"{key} = {_toml(item)}" for key, item in items]
             tables += ["", f"[{name}]", *rows]
         elif value is not None:
             top.append(f"{name} = {_toml(value)}")

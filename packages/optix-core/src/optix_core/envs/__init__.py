@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 NAMESPACE = "optix"
 CARTPOLE_WITHOUT_VELOCITIES = "optix/CartPoleNoVel-v0"
 
@@ -14,8 +16,9 @@ def register() -> None:
     """Let gymnasium know the environments of this package. Calling it again changes nothing."""
     import gymnasium
 
-    if CARTPOLE_WITHOUT_VELOCITIES not in gymnasium.registry:
-        gymnasium.register(
+    known: Any = gymnasium
+    if CARTPOLE_WITHOUT_VELOCITIES not in known.registry:
+        known.register(
             CARTPOLE_WITHOUT_VELOCITIES,
             entry_point="optix_core.envs.cartpole:CartPoleWithoutVelocities",
             max_episode_steps=500,

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Box
-from numpy.typing import NDArray
 
 POSITIONS = (0, 2)
 """Where CartPole's observation has the cart's position and the pole's angle; 1 and 3 are their velocities."""
@@ -29,14 +28,14 @@ class CartPoleWithoutVelocities(CartPoleEnv):
         keep = list(POSITIONS)
         self.observation_space = Box(full.low[keep], full.high[keep], dtype=np.float32)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """As in CartPole, without velocities."""
-        observation, info = super().reset(seed=seed, options=options)
-        return observation[list(POSITIONS)], info
+        inner: Any = super()
+        full, info = inner.reset(seed=seed, options=options)
+        return full[list(POSITIONS)], info
 
-    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Any:
         """As in CartPole, without velocities."""
-        observation, reward, terminated, truncated, info = super().step(action)
-        return observation[list(POSITIONS)], float(reward), terminated, truncated, info
+        inner: Any = super()
+        full, *rest = inner.step(action)
+        return full[list(POSITIONS)], *rest

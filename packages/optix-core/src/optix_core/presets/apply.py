@@ -43,13 +43,12 @@ def with_preset(data: Mapping[str, Any], origins: dict[str, str]) -> dict[str, A
         origins["env"] = _origin(preset)
     for name, value in preset.settings().items():
         if isinstance(value, Mapping):
+            table = cast("Mapping[str, Any]", value)
             own: Any = result.get(name, {})
             if not isinstance(own, Mapping):
                 continue  # refused with the setting's own message later
-            result[name] = {**value, **own}
-            origins.update({
-                f"{name}.{key}": _origin(preset) for key, _ in leaves(value) if key not in own
-            })  # fmt: skip
+            result[name] = {**table, **own}
+            origins.update({f"{name}.{key}": _origin(preset) for key, _ in leaves(table) if key not in own})
         elif name not in result or (name == "algorithm" and result[name] is None):
             result[name] = value
             origins[name] = _origin(preset)
@@ -78,13 +77,15 @@ def _chosen(wanted: str, data: Mapping[str, Any], origins: Mapping[str, str]) ->
             f"elsewhere, write them to a file and change that: optix presets show {preset.name} --toml",
             code="E-PRESET",
         )
-    if algorithm is not None and preset.algorithm.casefold() != str(algorithm).rpartition(":")[2].casefold():
-        if not is_for(preset, str(algorithm), framework):
-            raise ConfigError(
-                f"preset {preset.name}{where} is for {preset.algorithm}, but algorithm is {algorithm}"
-                f"{came_from('algorithm', origins)}; give one of them",
-                code="E-PRESET",
-            )
+    if algorithm is None:
+        return preset
+    same = preset.algorithm.casefold() == str(algorithm).rpartition(":")[2].casefold()
+    if not same and not is_for(preset, str(algorithm), framework):
+        raise ConfigError(
+            f"preset {preset.name}{where} is for {preset.algorithm}, but algorithm is {algorithm}"
+            f"{came_from('algorithm', origins)}; give one of them",
+            code="E-PRESET",
+        )
     return preset
 
 
@@ -100,7 +101,7 @@ def _only_environment(preset: Preset) -> str:
 
 
 def _check_record(record: Mapping[str, Any], origins: Mapping[str, str]) -> None:
-    if set(record) != _RECORD or not all(isinstance(value, str) for value in record.values()):
+    if sorted(record) != sorted(_RECORD) or not all(isinstance(value, str) for value in record.values()):
         raise ConfigError(
             f'preset is a table{came_from("preset", origins)}; name one instead: preset = "cartpole/ppo", or '
             f'preset = "{AUTO}"',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, cast
 
 from optix_core.errors import ConfigError
 from optix_core.presets.preset import Preset, read_preset
@@ -33,7 +34,7 @@ def read_presets(folder: Path) -> tuple[Preset, ...]:
         data, _ = read_toml(path.read_text(encoding="utf-8"), path.name)
         if set(data) != {"preset"} or not isinstance(data["preset"], list):
             raise ConfigError(f"{path.name}: a file of presets holds [[preset]] tables and nothing else")
-        for table in data["preset"]:
+        for table in cast("list[dict[str, Any]]", data["preset"]):
             preset = read_preset(table, path.name)
             if preset.name in found:
                 raise ConfigError(f"{path.name}: there are two presets of the name {preset.name}")
