@@ -180,6 +180,16 @@ def test_value_gradients(clip: float | None) -> None:
             reference.ppo_value_loss(values, targets, clip=clip)
 
 
+def test_rounding_inside_the_clip_stops_no_gradient() -> None:
+    rng = RNG(13)
+    values, targets = rng.normal(size=5000), rng.normal(size=5000)
+    old = values + rng.uniform(-0.19, 0.19, 5000)
+    clipped = reference.ppo_value_loss(values, targets, old_values=old, clip=0.2)
+    np.testing.assert_array_equal(
+        clipped.gradients["values"], reference.ppo_value_loss(values, targets).gradients["values"]
+    )
+
+
 # -- Q-learning ------------------------------------------------------------------------------------
 
 
@@ -343,10 +353,13 @@ def test_critic_gradients_and_targets() -> None:
     assert agrees(found.gradients["q2"], lambda x: loss(q1, x).value, q2)
     plain = reference.twin_critic_loss(q1, q2, y).value
     assert plain == pytest.approx(np.mean((q1 - y) ** 2) + np.mean((q2 - y) ** 2))
-    soft = reference.soft_targets([1.0, 1.0], [0.9, 0.0], [2.0, 5.0], [3.0, 5.0], [-1.0, -1.0], 0.5)
-    np.testing.assert_allclose(soft, [1 + 0.9 * (2 + 0.5), 1.0])
+    soft = reference.soft_targets(
+        [1.0, 1.0, 0.0], [0.9, 0.0, 1.0], [2.0, 5.0, 4.0], [3.0, 5.0, 1.0], [-1.0, -1.0, 2.0], 0.5
+    )
+    np.testing.assert_allclose(soft, [1 + 0.9 * (2 + 0.5), 1.0, 0.0])
     np.testing.assert_allclose(
-        reference.td3_targets([1.0, 1.0], [0.9, 0.0], [2.0, 5.0], [3.0, 5.0]), [2.8, 1.0]
+        reference.td3_targets([1.0, 1.0, 0.0], [0.9, 0.0, 1.0], [2.0, 5.0, 4.0], [3.0, 5.0, 1.0]),
+        [2.8, 1.0, 1.0],
     )
 
 
