@@ -15,7 +15,7 @@ from optix_core.plugins.registry import default_registry
 from optix_core.presets import Preset, all_presets
 from optix_core.presets.catalogue import choose_preset
 
-NOT_YET: dict[str, str] = {"SAC": "being written", "TD3": "being written"}
+NOT_YET: dict[str, str] = {}
 """Agents that presets may name although no installed plugin has them, and why."""
 
 
