@@ -92,9 +92,12 @@ class RunningMeanStd:
     def normalize(self, x: ArrayLike, clip: float = 10.0) -> NDArray[np.floating[Any]]:
         """``clip((x - mean) / std, -clip, clip)``, subtracted in float64; float64 for float64 input, else float32."""
         array = np.asarray(x)
-        std = np.maximum(np.sqrt(self.var + 1e-8), self.min_std)
-        scaled = np.clip((array.astype(np.float64) - self.mean) / std, -clip, clip)
+        scaled = np.clip((array.astype(np.float64) - self.mean) / self.std(), -clip, clip)
         return scaled if array.dtype == np.float64 else scaled.astype(np.float32)
+
+    def std(self) -> Floats:
+        """What :meth:`normalize` divides by: ``sqrt(var + 1e-8)``, at least ``min_std``; a fresh array."""
+        return np.asarray(np.maximum(np.sqrt(self.var + 1e-8), self.min_std))
 
     def state_dict(self) -> State:
         """Counts, mean and sums of squares."""
@@ -211,6 +214,11 @@ class ObsNormalizer:
         inner, masks = self._beside_masks(np.asarray(observations))
         result = self._normalized(inner)
         return result if masks is None else with_masks(result, masks)
+
+    def constants(self, path: Path = ()) -> tuple[Floats, Floats, float] | None:
+        """Mean, deviation (copies) and clip with which one part is normalised; None if it stays as it is."""
+        statistics = self.parts.get(path)
+        return None if statistics is None else (statistics.mean.copy(), statistics.std(), self.clip)
 
     def _normalized(self, observations: NDArray[Any]) -> NDArray[Any]:
         if () in self.parts:

@@ -6,17 +6,21 @@ another type may describe itself: ``describe(self, builder, x) -> str``, with ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optix_core.errors import ConfigError
-from optix_core.export import GraphBuilder
-from optix_core.rl.spaces import SpaceInfo
+from optix_core.export import GraphBuilder, PolicyGraph
+from optix_core.rl.masking import OBSERVATION, is_masked, mask_size
+from optix_core.rl.spaces import SpaceInfo, describe_space
 from optix_torch.encoder_modules import Encoded, Flattened, NatureCNN, OneHot, PerKey
+from optix_torch.networks import GaussianActor
 
 Value = Any  # the name of a value, or a mapping from names of parts to such values
 
@@ -29,6 +33,79 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.SiLU: "silu",
     nn.Softplus: "softplus",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """How a policy ends.
+
+    Attributes:
+        action: The value that is the action of the environment.
+        space: The action space.
+        named: Values that shall be outputs as well, by the name they get.
+    """
+
+    action: str
+    space: SpaceInfo
+    named: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def exported(
+    agent: Any,
+    describe_policy: Callable[[GraphBuilder, Value, str | None], Described],
+    *,
+    space: Any,
+    normalizer: Any,
+    modules: Sequence[nn.Module],
+    action_mask: bool,
+) -> PolicyGraph:
+    """The graph of an agent's policy.
+
+    Args:
+        agent: For what the graph says of its origin.
+        describe_policy: Appends the operations from observations to the action.
+        space: Of observations; None: vectors as wide as the first linear layer of ``modules``.
+        normalizer: Of observations, or None.
+        modules: The agent's networks.
+        action_mask: Give the graph an input for masks. Spaces that hold a mask always have it.
+    """
+    b = GraphBuilder()
+    own = describe_space(space) if space is not None else describe_space(_vectors(modules))
+    native = is_masked(own.dtype)
+    if native:
+        own = dict(own.fields)[OBSERVATION]
+    x = observed(b, own, normalizer)
+    mask = "action_mask" if action_mask or native else None
+    found = describe_policy(b, x, mask)
+    if mask is not None:
+        size = mask_size(found.space)
+        if size is None:
+            raise ConfigError(f"actions of {found.space.label} cannot be masked; leave action_mask out")
+        b.action_mask(size)
+    spec_info = getattr(agent, "optix_spec_info", None)
+    info = {"agent": type(agent).__name__, "spec": spec_info, "ranges": ranges(own)}
+    return b.finish(found.action, action_space=found.space, named=found.named, info=info)
+
+
+def last_width(module: nn.Module) -> int:
+    """How many outputs the last linear layer of ``module`` has.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    widths = [layer.out_features for layer in module.modules() if isinstance(layer, nn.Linear)]
+    if not widths:
+        raise ConfigError("the number of actions is not known: pass action_space= to the agent")
+    return widths[-1]
+
+
+def _vectors(modules: Sequence[nn.Module]) -> Box:
+    for module in modules:
+        for layer in module.modules():
+            width = getattr(layer, "in_features", None)
+            if isinstance(width, int):
+                return Box(-np.inf, np.inf, (width,), np.float32)
+    raise ConfigError("the observation space is not known: pass observation_space= to the agent")
 
 
 def observed(b: GraphBuilder, space: Any, normalizer: Any = None) -> Value:
@@ -183,6 +260,10 @@ def dueling(b: GraphBuilder, x: str, n_actions: int, width: int = 1) -> str:
     return b.add("dueling", value, advantage, width=width, actions=n_actions)
 
 
+def _gaussian(b: GraphBuilder, module: Any, x: Value) -> str:
+    return describe(b, module.mean, x)  # the greedy action knows no deviations
+
+
 def _identity(b: GraphBuilder, module: Any, x: Value) -> str:
     del b, module
     return x
@@ -201,6 +282,7 @@ _KNOWN: Mapping[type[nn.Module], Callable[[GraphBuilder, Any, Value], str]] = {
     OneHot: _one_hot,
     PerKey: _per_key,
     Encoded: _encoded,
+    GaussianActor: _gaussian,
 }
 
 

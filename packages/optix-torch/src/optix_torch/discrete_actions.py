@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
+from torch import nn
 
 from optix_core.acting.distributions import Head
-from optix_core.rl.spaces import SpaceKind, require_kind
+from optix_core.export import GraphBuilder
+from optix_core.rl.spaces import SpaceKind, describe_space, require_kind
+from optix_torch.describing import Described, describe, last_width
 
 KINDS: frozenset[SpaceKind] = frozenset({"discrete", "multi_discrete", "multi_binary"})
 
@@ -39,7 +43,7 @@ class DiscreteActions:
         self._shape: tuple[int, ...] = ()
         self._low: NDArray[Any] = np.zeros((), np.int64)
         self._dtype: np.dtype[Any] = np.dtype(np.int64)
-        self._same = True
+        self._same, self._space = True, space
         if space is None:
             return
         info = require_kind(space, KINDS, role="action", component=owner)
@@ -62,3 +66,18 @@ class DiscreteActions:
         """The action of the environment that the first row means: an int, or an array ``[*act]``."""
         action = self.to_env(actions)[0]
         return int(action) if action.ndim == 0 else action
+
+    def describe(self, b: GraphBuilder, actor: nn.Module, x: Any, mask: str | None) -> Described:
+        """The operations from observations ``x`` through ``actor``, which gives logits, to the most probable action."""
+        logits = describe(b, actor, x)
+        space = describe_space(Discrete(last_width(actor)) if self._space is None else self._space)
+        if mask is not None:
+            logits = b.add("mask", logits, mask)
+        start = self._low.reshape(-1).tolist()
+        if self.head == "categorical":
+            action = b.add("argmax", logits, start=start[0])
+        elif self.head == "multi_categorical":
+            action = b.add("multi_argmax", logits, nvec=self.nvec, start=start)
+        else:
+            action = b.add("positive", logits)
+        return Described(action, space, {"logits": logits})

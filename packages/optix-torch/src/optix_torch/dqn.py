@@ -25,7 +25,9 @@ from torch import nn
 
 from optix_core import hyperparams as declared
 from optix_core.plugin import AgentContext
+from optix_core.rl.schedules import linear
 from optix_core.types import HyperparamSet
+from optix_torch.describing import describe, dueling
 from optix_torch.device import resolve_device
 from optix_torch.mirror import Mirror
 from optix_torch.q_learning import double_q_targets, q_engine
@@ -37,6 +39,7 @@ from optix_torch.trainable import Trainable
 from optix_torch.value_agent import Masks, ValueAgent, best
 
 if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer
 
 
@@ -88,9 +91,10 @@ class TorchDQNAgent(ValueAgent):
         training = Trainable({"q_network": network}, trained, optimizer, self._set_from_outside)
         target = TargetNetwork(network, training.flat)
         self._engine = q_engine(engine, network, n_actions, training, target)
-        plain, dueling = without_dueling(network)
+        self._network = network
+        plain, is_dueling = without_dueling(network)
         self._mirror = Mirror(plain, training.flat, observation_normalizer)
-        self._first_advantage = int(dueling)  # the best action has the largest advantage
+        self._first_advantage = int(is_dueling)  # the best action has the largest advantage
         self._begin(
             training,
             target,
@@ -108,8 +112,8 @@ class TorchDQNAgent(ValueAgent):
     def epsilon(self) -> float:
         """The share of random actions now."""
         hp = self._hp
-        gone = min(1.0, self._cadence.env_steps / hp["epsilon_decay_steps"])
-        return hp["epsilon"] + (hp["epsilon_min"] - hp["epsilon"]) * gone
+        schedule = linear(hp["epsilon"], hp["epsilon_min"], hp["epsilon_decay_steps"])
+        return schedule(self._cadence.env_steps)
 
     def q_values(self, observations: NDArray[Any]) -> NDArray[Any]:
         """Action values ``[N, A]`` for observations ``[N, *obs]``; a fresh array."""
@@ -144,6 +148,11 @@ class TorchDQNAgent(ValueAgent):
         stepped = self._descent.step(hp["max_grad_norm"], loss=loss, target_mean=_mean(targets))
         if stepped and self._prioritized is not None:
             self._prioritized.update_priorities(batch.indices, np.abs(errors))
+
+    def _describe_values(self, b: GraphBuilder, x: Any) -> str:
+        plain, is_dueling = without_dueling(self._network)
+        outputs = describe(b, plain, x)
+        return dueling(b, outputs, self._n_actions) if is_dueling else outputs
 
     def _facts(self) -> dict[str, Any]:
         return {"epsilon": self.epsilon}

@@ -26,6 +26,7 @@ from optix_core.rl.spaces import BoxScaler
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
+from optix_torch.describing import Described, describe, to_box
 from optix_torch.engine import PPOBatch
 from optix_torch.normalizing import Normalizers
 from optix_torch.single import SingleObservation
@@ -36,6 +37,7 @@ from optix_torch.streams import Streams
 from optix_torch.threads import Threads
 
 if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 
 
@@ -97,7 +99,13 @@ class TorchGaussianPPOAgent(StoredAgent):
             raise SpaceError(f"action_dim is {action_dim}, but actions of the Box have shape {self._shape}")
         self._single = SingleObservation(observation_space)
         self._threads = Threads(threads, self._networks.flat.vector.numel(), self._networks.device)
-        self._assemble({"actor_critic": self._networks.training}, Streams(seed), self._normalizers, hp)
+        self._assemble(
+            {"actor_critic": self._networks.training},
+            Streams(seed),
+            self._normalizers,
+            hp,
+            observation_space=observation_space,
+        )
 
     def act(self, observation: Any, *, deterministic: bool = False) -> NDArray[Any]:
         """An action of the environment; drawn from a stream of its own, so that training never notices."""
@@ -153,6 +161,12 @@ class TorchGaussianPPOAgent(StoredAgent):
         # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
         self._normalizers.after_window(rows(window, "observations"))
         return report.diagnostics(values, targets)
+
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        del mask  # numbers cannot be masked
+        outputs = describe(b, self._networks.actor, x)
+        mean = b.add("slice", outputs, start=0, stop=math.prod(self._shape))
+        return Described(to_box(b, mean, self._scaler), self._scaler.info, {"mean": mean})
 
     def _apply(self, hp: dict[str, Any]) -> None:
         super()._apply(hp)

@@ -28,6 +28,7 @@ from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.actor_critic import ActorCritic
+from optix_torch.describing import Described
 from optix_torch.discrete_actions import KINDS, DiscreteActions
 from optix_torch.engine import PPOBatch
 from optix_torch.normalizing import Normalizers
@@ -39,6 +40,7 @@ from optix_torch.streams import Streams
 from optix_torch.threads import Threads
 
 if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 
 
@@ -111,7 +113,13 @@ class TorchPPOAgent(StoredAgent):
         self._policy.observation_normalizer = observation_normalizer
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
         self._threads = Threads(threads, self._networks.flat.vector.numel(), self._networks.device)
-        self._assemble({"actor_critic": self._networks.training}, Streams(seed), self._normalizers, hp)
+        self._assemble(
+            {"actor_critic": self._networks.training},
+            Streams(seed),
+            self._normalizers,
+            hp,
+            observation_space=observation_space,
+        )
 
     def act(self, observation: Any, *, deterministic: bool = False) -> Any:
         """An action of the environment: an int, or an array ``[*act]``.
@@ -180,6 +188,9 @@ class TorchPPOAgent(StoredAgent):
         # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
         self._normalizers.after_window(seen)
         return report.diagnostics(values, targets)
+
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        return self._actions.describe(b, self._networks.actor, x, mask)
 
     def _apply(self, hp: dict[str, Any]) -> None:
         super()._apply(hp)

@@ -29,6 +29,7 @@ from optix_core.errors import ConfigError, HyperparamError
 from optix_core.plugin import AgentContext
 from optix_core.types import HyperparamSet
 from optix_torch.categorical import Clipping, Support, entropy, project
+from optix_torch.describing import describe, dueling, linear
 from optix_torch.device import resolve_device
 from optix_torch.noisy import RainbowQNetwork as RainbowQNetwork
 from optix_torch.noisy_learning import noisy_engine
@@ -39,6 +40,7 @@ from optix_torch.trainable import Trainable
 from optix_torch.value_agent import Masks, ValueAgent, best
 
 if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer
 
 
@@ -91,6 +93,7 @@ class TorchRainbowDQNAgent(ValueAgent):
         hp = declared.merge(HYPERS, given, hyperparams, owner="TorchRainbowDQNAgent")
         _check(q_network, n_actions, obs_dim, hp)
         network = q_network.to(resolve_device(device)).eval()
+        self._network = network
         self._support = Support(hp["n_atoms"], hp["v_min"], hp["v_max"])
         self._clipping = Clipping()
         training = Trainable(
@@ -147,6 +150,24 @@ class TorchRainbowDQNAgent(ValueAgent):
         if stepped and self._prioritized is not None:
             divergences = entropies - entropy(targets)
             self._prioritized.update_priorities(batch.indices, np.maximum(divergences, 0.0))
+
+    def _describe_values(self, b: GraphBuilder, x: Any) -> str:
+        """Without noise, as greedy actions are."""
+        if not isinstance(self._network, RainbowQNetwork):
+            raise ConfigError(
+                f"{self.kind}: only a RainbowQNetwork can be exported, not a {type(self._network).__name__}"
+            )
+        network, atoms = self._network, self._atoms
+        x = b.add("flatten", x) if network.encoder is None else describe(b, network.encoder, x)
+        last = len(network.layers) - 1
+        for i, layer in enumerate(network.layers):
+            x = linear(b, x, layer.mu_w, layer.mu_b)
+            if i < last:
+                x = b.add("activation", x, name="relu")
+        logits = dueling(b, x, self._n_actions, len(atoms))
+        return b.add(
+            "expectation", logits, weights={"atoms": np.asarray(atoms, np.float32)}, actions=self._n_actions
+        )
 
     def _facts(self) -> dict[str, Any]:
         return {

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from optix_core import hyperparams as declared
 from optix_core.base_agent import BaseAgent
+from optix_core.errors import ConfigError
 from optix_core.plugin import Hyper
+from optix_core.rl.spaces import describe_space
 from optix_core.state import State, Stateful
 from optix_core.types import HyperparamSet
+from optix_torch.describing import Described, exported
 from optix_torch.normalizing import Normalizers
 from optix_torch.store import Store
 from optix_torch.streams import Streams
 from optix_torch.trainable import Trainable
+
+if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder, PolicyGraph
 
 
 class StoredAgent(BaseAgent):
@@ -34,6 +42,8 @@ class StoredAgent(BaseAgent):
     _trainables: dict[str, Trainable]
     _streams: Streams
     _store: Store
+    _observation_space: Any
+    _observation_normalizer: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -50,6 +60,7 @@ class StoredAgent(BaseAgent):
         normalizers: Normalizers,
         hp: dict[str, Any],
         *,
+        observation_space: Any = None,
         parts: Mapping[str, Stateful] | None = None,
     ) -> None:
         """Take over the parts and put the hyperparameters in force.
@@ -59,10 +70,12 @@ class StoredAgent(BaseAgent):
             streams: Random streams.
             normalizers: Of observations and rewards.
             hp: Complete, valid hyperparameters.
+            observation_space: The environment's, if it is known.
             parts: What else belongs to the state, see :class:`~optix_torch.store.Store`.
         """
         self._trainables, self._streams = dict(trainables), streams
         self._store = Store(self.kind, trainables, streams, normalizers, parts)
+        self._observation_space, self._observation_normalizer = observation_space, normalizers.observation
         self._apply(hp)
 
     def _apply(self, hp: dict[str, Any]) -> None:
@@ -119,6 +132,44 @@ class StoredAgent(BaseAgent):
         halved = self.get_hyperparams().params["learning_rate"] / 2
         self.set_hyperparams(HyperparamSet({"learning_rate": halved}))
         return {"learning_rate": halved}
+
+    def export_onnx(self, path: str) -> None:
+        """Write the greedy policy as one ONNX graph, from raw observations to actions of the environment.
+
+        Raises:
+            ConfigError: onnx or onnxruntime is missing, or the policy cannot be exported; nothing is written then.
+        """
+        from optix_core.export import export_onnx
+
+        export_onnx(self, path)
+
+    def policy_graph(self, *, action_mask: bool = False) -> PolicyGraph:
+        """The greedy policy as operations that need no framework.
+
+        Args:
+            action_mask: Give the graph an input ``action_mask``, which environments with masks need.
+
+        Raises:
+            ConfigError: A network has a module that is not known, or actions cannot be masked.
+        """
+        return exported(
+            self,
+            self._describe_policy,
+            space=self._observation_space,
+            normalizer=self._observation_normalizer,
+            modules=[module for t in self._trainables.values() for module in t.modules.values()],
+            action_mask=action_mask,
+        )
+
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        """Append the operations from observations ``x`` to the action."""
+        del b, x, mask
+        raise ConfigError(f"{self.kind} cannot be exported: it does not say how its policy is computed")
+
+    @property
+    def observation_dtype(self) -> np.dtype[Any] | None:
+        """Of one observation; None if the agent was not told the observation space."""
+        return None if self._observation_space is None else describe_space(self._observation_space).dtype
 
     def state_dict(self) -> State:
         """All that decides what comes next: networks, optimizer, hyperparameters, normalisers, random streams, data."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,12 +28,17 @@ from optix_core.rl.returns import discounted_returns, explained_variance
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch import losses
+from optix_torch.describing import Described
 from optix_torch.device import resolve_device
+from optix_torch.discrete_actions import DiscreteActions
 from optix_torch.normalizing import Normalizers
 from optix_torch.specs.reinforce import HYPERS
 from optix_torch.stored_agent import StoredAgent
 from optix_torch.streams import Streams
 from optix_torch.trainable import Trainable
+
+if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
 
 LossFn = Callable[[nn.Module, EpisodeData, Tensor], Tensor]
 """``(model, window, targets [T * N]) -> scalar loss``; targets are standardised and lie on the model's device."""
@@ -73,6 +78,7 @@ class TorchAgent(StoredAgent):
         trained = [p for p in model.parameters() if p.requires_grad]
         self._training = Trainable({"model": model}, trained, optimizer)
         self._flat, self._compute_loss_fn = self._training.flat, compute_loss_fn
+        self._actions = DiscreteActions(None, "TorchAgent")
         self._assemble({"model": self._training}, Streams(seed), Normalizers(None, None), hp)
 
     def act(self, observation: Any, *, deterministic: bool = False) -> int:
@@ -140,6 +146,9 @@ class TorchAgent(StoredAgent):
             "explained_variance": float(explained),
             "n_updates": int(stepped),
         }
+
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        return self._actions.describe(b, self._model, x, mask)
 
     def _outputs(self, observations: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits ``[B, A]`` and values ``[B]``, None where the model has none."""

@@ -27,6 +27,7 @@ class Trainable:
         perturbable: Whether ``perturb_weights`` reaches these parameters; no for a temperature.
 
     Attributes:
+        modules: By name.
         flat: The parameters as one vector.
         joined: Whether the optimizer steps that vector as a whole.
 
@@ -58,7 +59,7 @@ class Trainable:
         self.joined = self.flat.join(optimizer)
         self.optimizer = optimizer
         self.perturbable = perturbable
-        self._modules, self._changed = dict(modules), changed
+        self.modules, self._changed = dict(modules), changed
 
     def learning_rate(self) -> float:
         """As the optimizer has it."""
@@ -76,7 +77,7 @@ class Trainable:
         """Copies of all weights and buffers, as ``module/name``."""
         return {
             f"{prefix}/{name}": array
-            for prefix, module in self._modules.items()
+            for prefix, module in self.modules.items()
             for name, array in storage.module_arrays(module).items()
         }
 
@@ -87,7 +88,7 @@ class Trainable:
             IncompatibleCheckpoint: Names or shapes differ; nothing is changed then.
         """
         storage.require_same(self.arrays(), arrays, owner=owner)
-        for prefix, module in self._modules.items():
+        for prefix, module in self.modules.items():
             start = f"{prefix}/"
             storage.load_module(
                 module, {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}

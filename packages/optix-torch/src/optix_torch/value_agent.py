@@ -10,16 +10,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from optix_core.errors import ConfigError, HyperparamError
 from optix_core.replay import Batch, Cadence, ReplayBuffer, observe_window
 from optix_core.rl.masking import split_masks
 from optix_core.rl.spaces import describe_space
-from optix_core.rl.structured import pack
+from optix_core.rl.schedules import linear
 from optix_core.types import EpisodeData
 from optix_torch.descent import Descent
+from optix_torch.describing import Described
 from optix_torch.normalizing import Normalizers
+from optix_torch.single import SingleObservation
 from optix_torch.stored_agent import StoredAgent
 from optix_torch.streams import Streams
 from optix_torch.targets import TargetNetwork
@@ -27,6 +30,7 @@ from optix_torch.threads import Threads
 from optix_torch.trainable import Trainable
 
 if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer
     from optix_core.replay.prioritized import PrioritizedReplay
     from optix_core.state import Stateful
@@ -66,7 +70,7 @@ class ValueAgent(StoredAgent):
         self._training, self._target = training, target
         self._n_actions = _checked_count(n_actions, action_space, self.kind)
         self._action_start = 0 if action_space is None else int(action_space.start)
-        self._record = None if observation_space is None else describe_space(observation_space).dtype
+        self._single = SingleObservation(observation_space)
         self._normalizers = Normalizers(observation_normalizer, None)
         self._descent, self._cadence = Descent(training), Cadence()
         self._prioritized: PrioritizedReplay | None = None
@@ -84,6 +88,7 @@ class ValueAgent(StoredAgent):
             Streams(seed),
             self._normalizers,
             hp,
+            observation_space=observation_space,
             parts={"target": target, "replay": self._replay, "cadence": self._cadence, **(parts or {})},
         )
 
@@ -97,10 +102,10 @@ class ValueAgent(StoredAgent):
 
         It explores as training does, from a stream of its own, so that training never notices.
         """
-        parts = isinstance(observation, Mapping | tuple)
-        row = pack(observation, self._dtype_of_records()) if parts else np.asarray(observation)
-        chosen = self._choose(row[None], self._streams.single, deterministic=deterministic)
-        return self._action_start + int(chosen[0])
+        row = self._single(observation)
+        return self._action_start + int(
+            self._choose(row, self._streams.single, deterministic=deterministic)[0]
+        )
 
     def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[np.int64]:
         """Policy actions ``[N]``, 0 to A - 1, for observations ``[N, *obs]``; a fresh array.
@@ -165,6 +170,18 @@ class ValueAgent(StoredAgent):
             **self._facts(),
         }
 
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        values = self._describe_values(b, x)
+        if mask is not None:
+            values = b.add("mask", values, mask)
+        action = b.add("argmax", values, start=self._action_start)
+        space = Discrete(self._n_actions, start=self._action_start)
+        return Described(action, describe_space(space), {"q_values": values})
+
+    @abstractmethod
+    def _describe_values(self, b: GraphBuilder, x: Any) -> str:
+        """Append the operations from observations ``x`` to action values ``[N, A]``."""
+
     @abstractmethod
     def _gradient_step(self) -> None:
         """One draw from replay, one gradient, one step."""
@@ -200,8 +217,7 @@ class ValueAgent(StoredAgent):
 
     def _beta(self) -> float:
         """``per_beta`` annealed linearly to 1 over ``per_beta_steps`` environment steps."""
-        begin = self._hp["per_beta"]
-        return begin + (1.0 - begin) * min(1.0, self._cadence.env_steps / self._hp["per_beta_steps"])
+        return linear(self._hp["per_beta"], 1.0, self._hp["per_beta_steps"])(self._cadence.env_steps)
 
     def _choose(
         self, observations: NDArray[Any], rng: np.random.Generator, *, deterministic: bool
@@ -218,14 +234,6 @@ class ValueAgent(StoredAgent):
         if masks is None:
             return rng.integers(self._n_actions, size=n)
         return np.where(masks, rng.random(masks.shape), -1.0).argmax(axis=1)
-
-    def _dtype_of_records(self) -> np.dtype[Any]:
-        if self._record is None:
-            raise ConfigError(
-                f"{self.kind} got an observation with parts and does not know their order: pass "
-                "observation_space= to its constructor, or use make_agent"
-            )
-        return self._record
 
     def _apply(self, hp: dict[str, Any]) -> None:
         if hp["gradient_steps"] == 0:

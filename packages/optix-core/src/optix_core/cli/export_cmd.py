@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", default="onnx", metavar="NAME", help="onnx, numpy or what a plugin offers (onnx)"
     )
-    parser.add_argument("--out", metavar="FILE", help="the file; policy.onnx in the run's directory, or alike")
+    parser.add_argument(
+        "--out", metavar="FILE", help="the file; policy.onnx in the run's directory, or alike"
+    )
     parser.add_argument(
         "--checkpoint",
         metavar="NAME",

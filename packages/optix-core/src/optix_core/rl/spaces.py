@@ -218,6 +218,9 @@ class BoxScaler:
     Args:
         space: A Box with a floating dtype.
 
+    Attributes:
+        info: The facts about the space.
+
     Raises:
         SpaceError: Not a Box, an integer Box, or ``low > high`` somewhere.
     """
@@ -234,7 +237,7 @@ class BoxScaler:
             raise SpaceError(
                 f"{info.label} has low > high in components {np.argwhere(info.low > info.high).tolist()}"
             )
-        self.dtype = info.dtype
+        self.info, self.dtype = info, info.dtype
         # An unbounded component still has to be a finite number of the dtype.
         limits = np.finfo(info.dtype)
         self.low, self.high = np.maximum(info.low, limits.min), np.minimum(info.high, limits.max)
