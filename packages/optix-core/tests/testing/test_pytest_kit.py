@@ -53,7 +53,9 @@ def test_every_check_becomes_a_test_with_its_id(tmp_path: Path) -> None:
         assert (
             f"test_conforms[{check.id}]" in out
             or check.slow
-            or check.id.startswith(("static-", "hyperparams-def", "capability-"))
+            or check.id.startswith(
+                ("static-", "hyperparams-def", "capability-", "spaces-obs", "masks-", "memory-")
+            )
         )
     assert "register the marker slow to run this check" in out
 

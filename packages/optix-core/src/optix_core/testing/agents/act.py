@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from optix_core.base_agent import ActionProbabilities, BaseAgent, BatchActing
+from optix_core.base_agent import ActionProbabilities, BaseAgent, BatchActing, RecurrentActing
 from optix_core.testing.agents.subject import (
     AgentSubject,
     as_any,
@@ -18,7 +18,7 @@ from optix_core.testing.agents.subject import (
     weights_of,
 )
 from optix_core.testing.report import Check, NotApplicable, require
-from optix_core.testing.windows import accepts_greedy
+from optix_core.testing.windows import accepts_greedy, stacked
 
 
 def require_valid(action: Any, env: gym.Env[Any, Any], seen: str) -> None:
@@ -140,6 +140,8 @@ def greedy_repeats(subject: AgentSubject) -> None:
 
 
 def _greedy(agent: BaseAgent, observation: Any) -> Any:
+    if isinstance(agent, RecurrentActing):  # every observation begins an episode
+        as_any(agent).reset_memory()
     return np.array(agent.act(observation, deterministic=True))  # type: ignore[call-arg]
 
 
@@ -150,18 +152,18 @@ def batch(subject: AgentSubject) -> None:
         agent = subject.make(env)
         if not isinstance(agent, BatchActing):
             raise NotApplicable(f"{kind}: the agent has no act_batch and env_actions")
-        observations = np.stack(probe_observations(env, 8))
+        observations = stacked(probe_observations(env, 8))
         first = agent.act_batch(observations)
         require(len(first) == 8, f"act_batch returned {len(first)} actions for 8 observations")
         kept = np.array(first)
-        agent.act_batch(np.stack(probe_observations(env, 8)[::-1]))
+        agent.act_batch(observations[::-1].copy())
         require(np.array_equal(first, kept), "act_batch reused its buffer: an earlier result changed")
         for action in agent.env_actions(first):
             require_valid(action, env, "a batch of observations")
         require(np.array_equal(first, kept), "env_actions wrote to the policy actions it was given")
         if accepts_greedy(agent):
             batched = agent.env_actions(agent.act_batch(observations, deterministic=True))
-            single, again = ([_greedy(agent, o) for o in observations] for _ in range(2))
+            single, again = ([_greedy(agent, o) for o in probe_observations(env, 8)] for _ in range(2))
             if not all(np.array_equal(a, b) for a, b in zip(single, again, strict=True)):
                 return  # act-greedy-repeats says so
             agree = all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,13 @@ import numpy as np
 from optix_core.testing.agents.subject import (
     AgentSubject,
     all_finite,
-    as_any,
     in_each,
     probe_observations,
     same,
     weights_of,
 )
 from optix_core.testing.report import Check, CheckFailed, NotApplicable, require
-from optix_core.testing.windows import feed, greedy
+from optix_core.testing.windows import feed, greedy, stacked
 
 CLOSE = 1e-5
 """What float32 arithmetic may lose in averaging or in an exported graph."""
@@ -82,16 +82,16 @@ def onnx(subject: AgentSubject) -> None:
     if not claims:
         raise NotApplicable("the spec does not claim export:onnx")
     try:
-        import onnxruntime  # pyright: ignore[reportMissingImports]
+        onnxruntime: Any = importlib.import_module("onnxruntime")  # untyped, and not always there
     except ImportError:
         raise NotApplicable("onnxruntime is not installed") from None
 
     def ask(kind: str, env: gym.Env[Any, Any]) -> None:
-        agent, seen = subject.make(env), np.stack(probe_observations(env))
+        agent, seen = subject.make(env), stacked(probe_observations(env))
         with tempfile.TemporaryDirectory(prefix="optix-check-") as folder:
             path = str(Path(folder) / "policy.onnx")
             agent.export_onnx(path)
-            session = as_any(onnxruntime).InferenceSession(path)
+            session = onnxruntime.InferenceSession(path)
         names = [output.name for output in session.get_outputs()]
         if len(session.get_inputs()) != 1 or not ("action" in names or kind == "discrete"):
             raise NotApplicable(f"{kind}: what the graph takes and gives is not known to this check")

@@ -20,6 +20,7 @@ from optix_core.testing.agents import (
     learn,
     learning,
     persistence,
+    spaces,
 )
 from optix_core.testing.agents.subject import SPACES, AgentSubject
 from optix_core.testing.report import Check, Report, run_checks
@@ -33,6 +34,7 @@ AGENT_CHECKS: tuple[Check[AgentSubject], ...] = (
     *persistence.CHECKS,
     *determinism.CHECKS,
     *capabilities.CHECKS,
+    *spaces.CHECKS,
     *learning.CHECKS,
 )
 """Every check of agents, in the order of reports."""

@@ -9,10 +9,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from optix_core.testing.agents.spaces import require_masks, require_memory, seen_as
 from optix_core.testing.agents.subject import AgentSubject
-from optix_core.testing.report import Check, NotApplicable, require
-from optix_core.testing.tiny_envs import StayOrLeave, TinyBox, TinyDiscrete
-from optix_core.testing.windows import ask, collect, feed
+from optix_core.testing.report import Check, CheckFailed, NotApplicable, require
+from optix_core.testing.tiny_envs import StayOrLeave, TinyBox, TinyDiscrete, TinyMasked, TinyRecall
+from optix_core.testing.windows import Player, as_seen, ask, collect, feed
 
 SEEDS = (0, 1, 2)
 WINDOWS, STEPS = 60, 128
@@ -31,26 +32,30 @@ def _mean_return(agent: Any, env: gym.Env[Any, Any], episodes: int = 50) -> floa
     """Mean return of complete episodes, greedy where the agent can be."""
     returns: list[float] = []
     for episode in range(episodes):
-        observation, _ = env.reset(seed=10_000 + episode)
-        total, over = 0.0, False
+        observation, info = env.reset(seed=10_000 + episode)
+        total, over, player = 0.0, False, Player(agent)
         while not over:
-            observation, reward, terminated, truncated, _ = env.step(
-                ask(agent, observation, deterministic=True)[1]
+            seen = as_seen(agent, env, observation, info)
+            observation, reward, terminated, truncated, info = env.step(
+                player.decide(seen, deterministic=True)[1]
             )
             total, over = total + float(reward), terminated or truncated
         returns.append(total)
     return float(np.mean(returns))
 
 
-def _beats_random(subject: AgentSubject, kind: str, tiny: type[TinyDiscrete | TinyBox]) -> None:
-    if kind not in subject.action_spaces or "box" not in subject.observation_spaces:
-        raise NotApplicable(f"the agent does not claim {kind} actions from box observations")
-    needed = (tiny.random_return + tiny.best_return) / 2
-    found = [_mean_return(*_learned(subject, tiny, seed)) for seed in SEEDS]
+def _beats_random(
+    subject: AgentSubject, kind: str, make_env: Callable[[], gym.Env[Any, Any]], observation: str = "box"
+) -> None:
+    if kind not in subject.action_spaces or observation not in subject.observation_spaces:
+        raise NotApplicable(f"the agent does not claim {kind} actions from {observation} observations")
+    tiny: Any = make_env()
+    needed = (tiny.unwrapped.random_return + tiny.unwrapped.best_return) / 2
+    found = [_mean_return(*_learned(subject, make_env, seed)) for seed in SEEDS]
     require(
         statistics.median(found) >= needed,
-        f"after {WINDOWS * STEPS} steps of {tiny.__name__}, returns are {[round(f, 2) for f in found]} for seeds"
-        f" {SEEDS}; random play earns {tiny.random_return:.2f}, the best {tiny.best_return:.2f},"
+        f"after {WINDOWS * STEPS} steps of {type(tiny).__name__}, returns are {[round(f, 2) for f in found]} for seeds"
+        f" {SEEDS}; random play earns {tiny.unwrapped.random_return:.2f}, the best {tiny.unwrapped.best_return:.2f},"
         f" needed are {needed:.2f}",
     )
 
@@ -63,6 +68,41 @@ def discrete(subject: AgentSubject) -> None:
 def box(subject: AgentSubject) -> None:
     """The median of three seeds gets at least half way from random to best play on TinyBox."""
     _beats_random(subject, "box", TinyBox)
+
+
+def observations(subject: AgentSubject) -> None:
+    """Every kind of observation that the agent claims tells it enough to get half way to best play."""
+    kinds = [kind for kind in subject.observation_spaces if kind != "box"]
+    actions = [kind for kind in ("discrete", "box") if kind in subject.action_spaces]
+    if not kinds or not actions:
+        raise NotApplicable("the agent claims box observations only, or neither discrete nor box actions")
+    for kind in kinds:
+        for action in actions[:1]:
+            try:
+                _beats_random(
+                    subject, action, lambda kind=kind, action=action: seen_as(kind, action), observation=kind
+                )
+            except CheckFailed as error:
+                raise CheckFailed(f"{kind} observations: {error}") from error
+
+
+def masked(subject: AgentSubject) -> None:
+    """An agent that understands masks gets more than half way from random legal play to the best on TinyMasked."""
+    require_masks(subject)
+    found = [_mean_return(*_learned(subject, TinyMasked, seed)) for seed in SEEDS]
+    legal = TinyMasked().length / 2
+    needed = (legal + TinyMasked.best_return) / 2
+    require(
+        statistics.median(found) >= needed,
+        f"returns on TinyMasked are {[round(f, 2) for f in found]}; random legal play earns {legal}, needed are "
+        f"{needed}",
+    )
+
+
+def memory(subject: AgentSubject) -> None:
+    """A recurrent agent recalls a cue that it saw at the start, which no agent without memory can."""
+    require_memory(subject)
+    _beats_random(subject, "discrete", TinyRecall)
 
 
 def truncation(subject: AgentSubject) -> None:
@@ -83,6 +123,14 @@ def truncation(subject: AgentSubject) -> None:
 CHECKS: tuple[Check[AgentSubject], ...] = (
     Check(id="learning-discrete", run=discrete, summary="Learns TinyDiscrete.", slow=True),
     Check(id="learning-box", run=box, summary="Learns TinyBox.", slow=True),
+    Check(
+        id="learning-observations",
+        run=observations,
+        summary="Learns from all observations it claims.",
+        slow=True,
+    ),
+    Check(id="learning-masked", run=masked, summary="Learns among allowed actions.", slow=True),
+    Check(id="learning-memory", run=memory, summary="Learns to remember.", slow=True),
     Check(
         id="learning-truncation", run=truncation, summary="Learns that a time limit ends nothing.", slow=True
     ),
