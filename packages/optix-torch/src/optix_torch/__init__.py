@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from optix_torch.noisy import NoisyLinear as NoisyLinear
     from optix_torch.noisy import RainbowQNetwork as RainbowQNetwork
     from optix_torch.ppo import TorchPPOAgent as TorchPPOAgent
-    from optix_torch.recurrent_ppo import TorchRecurrentPPOAgent as TorchRecurrentPPOAgent
     from optix_torch.rainbow import TorchRainbowDQNAgent as TorchRainbowDQNAgent
+    from optix_torch.recurrent_ppo import TorchRecurrentPPOAgent as TorchRecurrentPPOAgent
+    from optix_torch.sac import TorchSACAgent as TorchSACAgent
+    from optix_torch.td3 import TorchTD3Agent as TorchTD3Agent
     from optix_torch.torch_agent import TorchAgent as TorchAgent
     from optix_torch.torch_evaluator import TorchEvaluator as TorchEvaluator
 
@@ -30,6 +32,8 @@ _EXPORTS = {
     "TorchPPOAgent": ".ppo",
     "TorchRainbowDQNAgent": ".rainbow",
     "TorchRecurrentPPOAgent": ".recurrent_ppo",
+    "TorchSACAgent": ".sac",
+    "TorchTD3Agent": ".td3",
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optix_core.plugin import AgentSpec, hookimpl
-from optix_torch.specs import dqn, ppo, rainbow, recurrent_ppo
+from optix_torch.specs import dqn, ppo, rainbow, recurrent_ppo, sac, td3
 
 OPTIX_API = "1.0"
 
@@ -11,4 +11,4 @@ OPTIX_API = "1.0"
 @hookimpl
 def optix_agents() -> list[AgentSpec]:
     """The agents of this distribution."""
-    return [*ppo.SPECS, *recurrent_ppo.SPECS, *dqn.SPECS, *rainbow.SPECS]
+    return [*ppo.SPECS, *recurrent_ppo.SPECS, *dqn.SPECS, *rainbow.SPECS, *sac.SPECS, *td3.SPECS]

@@ -1,0 +1,48 @@
+"""Soft actor-critic: what it declares (Haarnoja et al. 2018, arXiv:1812.05905)."""
+
+from __future__ import annotations
+
+from optix_core.plugin import AgentSpec, Hyper
+from optix_torch.specs.continuous import OBSERVATION_SPACES, OPTIONS, REPLAY_HYPERS, learning_rate
+
+HYPERS: tuple[Hyper, ...] = (
+    learning_rate(3e-4),
+    *REPLAY_HYPERS,
+    Hyper(
+        "target_entropy_per_dim",
+        -1.0,
+        explores=1,
+        help="the entropy that the temperature aims at, in nats per action dimension",
+    ),
+    Hyper(
+        "alpha",
+        0.0,
+        low=0.0,
+        help="temperature, in units of reward per nat; 0: adapted to the target entropy",
+    ),
+    Hyper(
+        "log_alpha_init",
+        0.0,
+        live=False,
+        help="logarithm of the temperature at the start, where it is adapted",
+    ),
+)
+"""Defaults, valid intervals and tuning ranges; this is the only place where they are written."""
+
+SPECS = [
+    AgentSpec(
+        name="SAC",
+        algorithm="SAC",
+        framework="torch",
+        summary="soft actor-critic: off-policy, stochastic, adapts its temperature",
+        factory="optix_torch.sac:build",
+        action_spaces=frozenset({"box"}),
+        observation_spaces=OBSERVATION_SPACES,
+        policy="stochastic",
+        on_policy=False,
+        capabilities=frozenset({"checkpoint"}),
+        hyperparams=HYPERS,
+        options=OPTIONS,
+        default_rank=100,
+    ),
+]
