@@ -17,7 +17,10 @@ def sigmoid(x):
 def lstm_by_hand(x, h, c, w_ih, w_hh, b_ih, b_hh):
     size = len(h)
     z = [
-        sum(w_ih[k][j] * x[j] for j in range(len(x))) + sum(w_hh[k][j] * h[j] for j in range(size)) + b_ih[k] + b_hh[k]
+        sum(w_ih[k][j] * x[j] for j in range(len(x)))
+        + sum(w_hh[k][j] * h[j] for j in range(size))
+        + b_ih[k]
+        + b_hh[k]
         for k in range(4 * size)
     ]
     new_h, new_c = [], []
@@ -73,9 +76,9 @@ def test_two_layers_are_one_above_the_other(cell):
     after = np.empty_like(memory)
     out = RecurrentCell(spec, parameters).step(x, memory, after)
     blocks = memory.reshape(6, -1, 2, 4)  # h, c; layer by layer
-    for layer, below, size, piece in ((0, x, one, parameters[:cut]), (1, None, two, parameters[cut:])):
+    between = after.reshape(6, -1, 2, 4)[:, 0, 0]
+    for layer, below, size, piece in ((0, x, one, parameters[:cut]), (1, between, two, parameters[cut:])):
         own = np.empty((6, size.memory_size))
-        below = after.reshape(6, -1, 2, 4)[:, 0, 0] if below is None else below
         h = RecurrentCell(size, piece).step(below, blocks[:, :, layer].reshape(6, -1), own)
         np.testing.assert_array_equal(own.reshape(6, -1, 4), after.reshape(6, -1, 2, 4)[:, :, layer])
     np.testing.assert_array_equal(out, h)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -86,7 +85,11 @@ class Recurrent:
 
     def __init__(self, rnn: nn.Module, encoder: nn.Module | None, flat: FlatParameters) -> None:
         self.spec = recurrent_spec(rnn)
-        self._rnn, self._encoder, self._flat = rnn.train(), encoder, flat  # cuDNN has gradients in training mode only
+        self._rnn, self._encoder, self._flat = (
+            rnn.train(),
+            encoder,
+            flat,
+        )  # cuDNN has gradients in training mode only
         self._layers = [
             [getattr(rnn, f"{n}_l{i}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
             for i in range(self.spec.layers)
@@ -139,5 +142,9 @@ class Recurrent:
 
     def _states(self, memory: Tensor) -> Any:
         """``[L, S, H]`` h, or h and c, as PyTorch's layers take them."""
-        states = memory.view(len(memory), -1, self.spec.layers, self.spec.hidden_size).permute(1, 2, 0, 3).contiguous()
+        states = (
+            memory.view(len(memory), -1, self.spec.layers, self.spec.hidden_size)
+            .permute(1, 2, 0, 3)
+            .contiguous()
+        )
         return (states[0], states[1]) if self.spec.cell == "lstm" else states[0]
