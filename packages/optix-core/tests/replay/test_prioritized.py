@@ -62,6 +62,26 @@ def test_the_ends_of_the_mass_find_leaves_that_have_some(fraction):
         tree.find(np.asarray([fraction]))
 
 
+def test_leading_and_trailing_groups_without_mass_are_passed_over():
+    tree = SumTree(5000)
+    tree.leaves[[2000, 3000]] = 1.0, 3.0
+    tree.rebuild()
+    fractions = np.asarray([0.0, 0.2499, 0.2501, np.nextafter(1.0, 0.0), 1.0])
+    assert tree.find(fractions).tolist() == [2000, 2000, 3000, 3000, 3000]
+
+
+def test_rounding_at_edges_never_finds_a_leaf_of_0():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        tree = SumTree(300)
+        tree.leaves[:] = rng.random(300) * 10.0 ** rng.integers(-12, 3, 300) * (rng.random(300) < 0.3)
+        tree.leaves[rng.integers(300)] = 1e-9
+        tree.rebuild()
+        edges = np.cumsum(tree.leaves) / tree.leaves.sum()
+        near = np.concatenate([edges, np.nextafter(edges, 0.0), np.nextafter(edges, 1.0)]).clip(0.0, 1.0)
+        assert (tree.leaves[tree.find(near)] > 0).all()
+
+
 def filled(stream, capacity=20, steps=20, **options):
     return stream(1, 0, end=0.0).feed(PrioritizedReplay(capacity, **options), steps)
 
@@ -204,6 +224,15 @@ def test_a_snapshot_keeps_its_priorities(stream):
     assert buffer.max_priority == 1.0
     with pytest.raises(ValueError, match="damaged"):
         buffer.load_state_dict({**state, "priorities": before[:3]})
+
+
+def test_a_smaller_state_leaves_nothing_of_a_fuller_buffer(stream):
+    state = stream(1, 0).feed(PrioritizedReplay(20), 3).state_dict()
+    buffer = stream(1, 1).feed(PrioritizedReplay(20), 15)
+    buffer.update_priorities(np.arange(15), np.full(15, 9.0))
+    buffer.load_state_dict(state)
+    assert buffer.sample(300, np.random.default_rng(0)).indices.max() == 2
+    assert buffer._tree.total == pytest.approx(3.0, rel=1e-5)
 
 
 def test_clear_forgets_priorities_too(stream):

@@ -236,8 +236,9 @@ def test_a_stored_ring_continues_as_if_nothing_had_happened(stream, steps, n_env
 
 @pytest.mark.usefixtures("small_segments")
 @pytest.mark.parametrize("steps", [5, 16, 30, 50])
-def test_a_snapshot_does_not_change_while_the_ring_goes_on(stream, steps):
-    source = stream(1, 4, jump=0.3)
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_a_snapshot_does_not_change_while_the_ring_goes_on(stream, steps, n_envs):
+    source = stream(n_envs, 4, jump=0.3)
     buffer = source.feed(ReplayBuffer(20), steps)
     state = buffer.state_dict()
     before = [None if s is None else s.array.tobytes() for s in state["segments"]], state["open"].tobytes()

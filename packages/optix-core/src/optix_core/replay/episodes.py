@@ -87,8 +87,6 @@ class EpisodeIndex:
         )  # the first step may be there in part
         there, rows = numbers >= oldest, numbers % replay.capacity
         ended = replay.column("flags")[rows] != 0
-        ended[~there] = True
-        ended[-1] &= ~there[-1]  # whether the newest step was cut, the step behind it will tell
         time = np.arange(len(numbers))[:, None]
         none = np.int64(len(numbers))
         closes = np.minimum.accumulate(np.where(ended, time, none)[::-1], axis=0)[::-1]

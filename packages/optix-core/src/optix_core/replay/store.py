@@ -129,7 +129,8 @@ class RowStore:
         if self._rows is None:
             self._begin(seen, acted)
         n, fields = self._n_envs, self._fields
-        gained, over, cut = np.asarray(rewards), np.asarray(terminated), np.asarray(truncated)
+        gained = np.asarray(rewards)
+        over, cut = np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
         if (
             seen.shape != self._obs_shape
             or after.shape != self._obs_shape
@@ -142,7 +143,7 @@ class RowStore:
             raise self._misfit(seen, acted, gained, after, over, cut)
         if self._total and seen.tobytes() != self._expected:
             self._cut_where_broken(seen)
-        flags = over.astype(np.bool_) * TERMINATED | cut.astype(np.bool_) * TRUNCATED
+        flags = over * TERMINATED + cut * TRUNCATED
         columns = (
             ("observation", seen),
             ("next_observation", after),

@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 FAN = 16
+_PREFIX: Floats = np.triu(np.ones((FAN, FAN)))
 
 
 class SumTree:
@@ -47,9 +48,9 @@ class SumTree:
     def refresh(self, indices: Indices) -> None:
         """Leaves ``indices`` ``[B]`` have changed."""
         above = indices // FAN
-        self._middle[above] = self._groups[above].sum(axis=1)
+        self._middle[above] = self._groups.take(above, axis=0).sum(axis=1)
         above //= FAN
-        self._top[above] = self._middle_groups[above].sum(axis=1)
+        self._top[above] = self._middle_groups.take(above, axis=0).sum(axis=1)
 
     def refresh_span(self, low: int, high: int) -> None:
         """Leaves ``low`` to ``high - 1`` (at least one) have changed."""
@@ -68,24 +69,27 @@ class SumTree:
         Raises:
             ValueError: All leaves are 0.
         """
-        upper = self._top.cumsum()
-        total = upper[-1]
+        upper: Floats = self._top.cumsum()
+        total = float(upper[-1])
         if not total > 0.0:
             raise ValueError("nothing can be drawn: the priorities add up to 0")
-        left = _below(fractions * total, total)
-        node = upper.searchsorted(left, side="right")
-        left -= upper[node] - self._top[node]
-        each = np.arange(len(node))
+        left: Floats = fractions * total
+        node: Indices = np.minimum(np.searchsorted(upper, left, side="right"), len(upper) - 1)
+        left = np.subtract(left, upper.take(node) - self._top.take(node))
+        first = np.arange(len(node), dtype=np.int64) * FAN
         for groups in (self._middle_groups, self._groups):
-            weights = groups[node]
-            upper = weights.cumsum(axis=1)
-            # Rounding may leave a little more than the group holds; the last child that is not 0 takes it.
-            left = _below(left, upper[:, -1])
-            child = (upper <= left[:, None]).argmin(axis=1)
-            left -= upper[each, child] - weights[each, child]
-            node = node * FAN + child
+            weights: Floats = groups.take(node, axis=0)
+            upper = weights @ _PREFIX  # running sums; half the time of cumsum along short rows
+            beyond = np.less_equal(upper, left[:, None])
+            beyond[:, -1] = False  # rounding may leave a little more than the group holds
+            child: Indices = beyond.argmin(axis=1)
+            at = first + child
+            left = np.subtract(left, upper.take(at) - weights.take(at))
+            node = np.add(node * FAN, child)
+        empty = np.equal(self._groups.take(node), 0.0)
+        if empty.any():  # by rounding, at the edge of a group
+            edges = self.leaves.cumsum()
+            node[empty] = edges.searchsorted(
+                np.minimum(fractions[empty] * edges[-1], np.nextafter(edges[-1], 0.0)), side="right"
+            )
         return node
-
-
-def _below(values: Floats, limits: Floats) -> Floats:
-    return np.minimum(values, np.nextafter(limits, 0.0))
