@@ -10,8 +10,10 @@ import pytest
 import torch
 from gymnasium.spaces import Discrete, MultiBinary, MultiDiscrete
 
+from optix_core import VectorBatchPipeline, make_agent
 from optix_core.acting import distribution, heads
 from optix_core.rl.masking import split_masks, with_masks
+from optix_core.testing.tiny_envs import TinyMasked
 from optix_torch import TorchPPOAgent, losses
 
 SPACES = {
@@ -276,3 +278,31 @@ def test_every_part_of_an_action_is_learned(make, kind, engine):
     greedy = agent.act_batch(np.eye(3, dtype=np.float32)[:2], deterministic=True)
     np.testing.assert_array_equal(greedy, best)
     assert math.isfinite(agent.action_probs(np.zeros(3)).sum())
+
+
+@pytest.mark.parametrize("method", [False, True])
+@pytest.mark.parametrize("engine", ["closed_form", "autograd"])
+def test_an_environment_with_masks_from_end_to_end(method, engine):
+    """A pipeline packs the masks, no forbidden action is ever taken, and the rest is learned."""
+
+    def make_env():
+        return TinyMasked(method=method)
+
+    hp = {"learning_rate": 5e-3, "gamma": 0.5, "n_epochs": 4}
+    agent = make_agent(
+        "torch:PPO", make_env(), seed=0, device="cpu", hyperparams=hp, hidden_sizes=(16,), engine=engine
+    )
+    pipeline = VectorBatchPipeline([make_env] * 2, agent, 64, seed=0)
+    pipeline.setup()
+    episodes, rewards = pipeline.episodes(), []
+    for _ in range(15):
+        window = next(episodes)
+        _, masks = split_masks(window.observations)
+        assert masks is not None
+        assert np.take_along_axis(masks, window.actions[..., None], axis=-1).all()
+        report = agent.learn(window)
+        # at most one bit: with all four actions allowed a nearly uniform policy would have two
+        assert report["entropy"] <= math.log(masks.sum(-1).max()) + 1e-6
+        rewards.append(window.rewards.mean())
+    pipeline.teardown()
+    assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.1
