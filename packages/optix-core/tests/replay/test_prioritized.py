@@ -70,6 +70,13 @@ def test_leading_and_trailing_groups_without_mass_are_passed_over():
     assert tree.find(fractions).tolist() == [2000, 2000, 3000, 3000, 3000]
 
 
+def test_the_end_of_the_mass_is_in_the_last_leaf():
+    tree = SumTree(5000)
+    tree.leaves[:] = 0.1
+    tree.rebuild()
+    assert tree.find(np.asarray([np.nextafter(1.0, 0.0), 1.0])).tolist() == [4999, 4999]
+
+
 def test_rounding_at_edges_never_finds_a_leaf_of_0():
     rng = np.random.default_rng(0)
     for _ in range(200):

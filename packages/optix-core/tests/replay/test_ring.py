@@ -72,6 +72,16 @@ def test_truncation_keeps_the_discount_also_where_the_limit_fell_on_a_plain_step
     assert buffer.batch(np.arange(2), gamma=0.9).discounts.tolist() == [np.float32(0.9), 0.0]
 
 
+@pytest.mark.parametrize("over, cut", [(True, False), (False, True)])
+def test_an_end_is_an_end_also_where_the_next_episode_looks_like_its_continuation(over, cut):
+    buffer = ReplayBuffer(4)
+    for t in range(3):
+        buffer.add([[1.0]], [0], [1.0], [[1.0]], [over and t == 1], [cut and t == 1])
+    batch = buffer.batch(np.arange(3), n_step=3, gamma=0.5)
+    assert batch.rewards.tolist() == [1.5, 1.0, 1.0]
+    assert batch.discounts.tolist() == ([0.0, 0.0, 0.5] if over else [0.25, 0.5, 0.5])
+
+
 def test_images_stay_bytes(stream):
     source = stream(1, 0, dtype=np.uint8)
     batch = source.feed(ReplayBuffer(8), 20).sample(4, np.random.default_rng(0))

@@ -54,7 +54,7 @@ class EpisodeIndex:
                 advice="Use a smaller buffer.",
             )
             self._since, self._until = (np.zeros(replay.capacity, np.int32) for _ in range(2))
-        # The flags of the step before the first new one must still be there.
+        # With so much new, older flags are gone; what they said no longer matters, and all at once is quicker.
         if self._done is None or (steps - self._done + 1) * replay.n_envs > replay.capacity:
             self._rebuild(steps)
         else:
