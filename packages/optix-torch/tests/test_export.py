@@ -77,7 +77,7 @@ def test_files_act_as_the_agent(name, actions, observations, tmp_path):
     for export in (export_onnx, export_numpy):
         found = export(agent, tmp_path / "policy")
         assert found.observations >= 1000
-        assert found.largest_difference <= 1e-5
+        assert found.largest_difference <= (1e-4 if observations == "image" else 1e-5)
         assert found.ties <= found.observations // 100
 
 

@@ -7,9 +7,12 @@ from typing import Any
 
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
+from torch import nn
 
 from optix_core.acting.distributions import Head
+from optix_core.export import GraphBuilder
 from optix_core.rl.spaces import BoxScaler
+from optix_torch.describing import Described, describe, to_box
 from optix_torch.discrete_actions import DiscreteActions
 
 
@@ -39,6 +42,12 @@ class BoxActions:
     def one(self, actions: NDArray[Any]) -> Any:
         """The action of the environment that the first row means, ``[*act]``."""
         return self.to_env(actions)[0]
+
+    def describe(self, b: GraphBuilder, actor: nn.Module, x: Any, mask: str | None) -> Described:
+        """The operations from ``x`` through ``actor``, whose first A outputs are means, to an element of the Box."""
+        del mask  # numbers cannot be masked
+        mean = b.add("slice", describe(b, actor, x), start=0, stop=math.prod(self._shape))
+        return Described(to_box(b, mean, self._scaler), self._scaler.info, {"mean": mean})
 
 
 def actions_of(space: Any, owner: str) -> BoxActions | DiscreteActions:

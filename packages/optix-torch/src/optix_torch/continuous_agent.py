@@ -23,6 +23,7 @@ from optix_core.rl.spaces import BoxScaler
 from optix_core.rl.successors import rows
 from optix_core.types import EpisodeData
 from optix_torch.descent import Descent
+from optix_torch.describing import Described, describe, to_box
 from optix_torch.normalizing import Normalizers
 from optix_torch.single import SingleObservation
 from optix_torch.stored_agent import StoredAgent
@@ -32,6 +33,7 @@ from optix_torch.trainable import Trainable
 from optix_torch.twin import Actor, TwinCritics
 
 if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer
     from optix_core.state import Stateful
 
@@ -95,7 +97,7 @@ class ContinuousAgent(StoredAgent):
             )
         self._outputs_per_action = outputs_per_action
         self._normalizers = Normalizers(observation_normalizer, None)
-        self._single, self._observation_space = SingleObservation(observation_space), observation_space
+        self._single = SingleObservation(observation_space)
         self._cadence = Cadence()
         self._replay = make_replay(hp) if replay is None else replay
         rows_of = self._replay.replay if isinstance(self._replay, HindsightReplay) else self._replay
@@ -112,6 +114,7 @@ class ContinuousAgent(StoredAgent):
             Streams(seed),
             self._normalizers,
             hp,
+            observation_space=observation_space,
             parts={
                 "target": critics.target,
                 "replay": self._replay,
@@ -201,6 +204,16 @@ class ContinuousAgent(StoredAgent):
             "env_steps": self._cadence.env_steps,
             **self._facts(),
         }
+
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        del mask  # numbers cannot be masked
+        unit = self._describe_greedy(b, describe(b, self._actor.module, x))
+        return Described(to_box(b, unit, self._scaler), self._scaler.info, {"unit_action": unit})
+
+    def _describe_greedy(self, b: GraphBuilder, outputs: str) -> str:
+        """Append the operations from the actor's outputs to greedy actions in [-1, 1]; beyond is clipped."""
+        del b
+        return outputs
 
     @abstractmethod
     def _gradient_step(self) -> None:

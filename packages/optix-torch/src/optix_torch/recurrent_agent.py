@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optix_core.export import GraphBuilder
 from optix_core.rl.masking import split_masks, with_masks
 from optix_core.state import State
 from optix_torch.box_actions import BoxActions
+from optix_torch.describing import Described, describe, recurrent
 from optix_torch.discrete_actions import DiscreteActions
 from optix_torch.normalizing import Normalizers
 from optix_torch.recurrent_actor_critic import RecurrentActorCritic
@@ -76,6 +78,12 @@ class RecurrentAgent(StoredAgent):
         """Put :meth:`acting_state` back."""
         super().load_acting_state(state)
         self._own.load_state_dict(state)
+
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        modules: dict[str, Any] = dict(self._networks.training.modules)
+        features = describe(b, modules["encoder"], x) if "encoder" in modules else b.add("flatten", x)
+        seen = recurrent(b, modules["rnn"], features)
+        return self._actions.describe(b, modules["actor_head"], seen, mask)
 
     def _act(
         self,

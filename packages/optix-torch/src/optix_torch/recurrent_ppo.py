@@ -109,7 +109,9 @@ class TorchRecurrentPPOAgent(RecurrentAgent):
         self._threads = Threads(threads, self._networks.flat.vector.numel(), self._networks.device)
         self._own = OwnMemory(self.memory_size)
         trainables, parts = {"actor_critic": self._networks.training}, {"memory": self._own}
-        self._assemble(trainables, Streams(seed), self._normalizers, hp, parts=parts)
+        self._assemble(
+            trainables, Streams(seed), self._normalizers, hp, observation_space=observation_space, parts=parts
+        )
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update on a window; diagnostics are described in ``UpdateReport``, NaN losses mean that it failed.

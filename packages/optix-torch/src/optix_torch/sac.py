@@ -36,6 +36,7 @@ from optix_torch.temperature import Temperature
 from optix_torch.twin import Actor, TwinCritics
 
 if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer
 
 NAME = "TorchSACAgent"
@@ -164,6 +165,10 @@ class TorchSACAgent(ContinuousAgent):
             self._temperature.training.flat.grad.fill_(entropy - target_entropy)
             self._temperature_descent.step(math.inf)
         critics.target.polyak(hp["tau"])
+
+    def _describe_greedy(self, b: GraphBuilder, outputs: str) -> str:
+        mean = b.add("slice", outputs, start=0, stop=self._action_dim)
+        return b.add("activation", mean, name="tanh")
 
     def _begin_round(self) -> None:
         super()._begin_round()
