@@ -16,3 +16,26 @@ class TestGaussianPPO(AgentConformance):
 class TestPPOByAutograd(AgentConformance):
     agent = "optix-torch:PPO"
     options = {"engine": "autograd", "normalize_observations": True, "normalize_rewards": True}  # noqa: RUF012
+
+
+class TestRecurrentPPO(AgentConformance):
+    agent = "optix-torch:RecurrentPPO"
+    options = {"memory_size": 16}  # noqa: RUF012
+
+
+class TestRecurrentPPOWithGRU(AgentConformance):
+    agent = "optix-torch:RecurrentPPO"
+    options = {"cell": "gru", "memory_size": 16, "shared_memory": True}  # noqa: RUF012
+
+
+class TestDQN(AgentConformance):
+    agent = "optix-torch:DQN"
+
+
+class TestDQNByAutograd(AgentConformance):
+    agent = "optix-torch:DQN"
+    options = {"engine": "autograd", "dueling": True, "per_alpha": 0.6, "n_step": 3}  # noqa: RUF012
+
+
+class TestRainbow(AgentConformance):
+    agent = "optix-torch:Rainbow"

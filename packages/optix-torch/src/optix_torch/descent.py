@@ -36,8 +36,8 @@ class Descent:
     def begin(self) -> None:
         """Before one or more steps: take over the optimizer's settings and moments as they are now."""
         optimizer = self._training.optimizer
-        plain = self._training.joined and isinstance(optimizer, torch.optim.Adam)
-        self._adam = FusedAdam(optimizer, self._flat) if plain else None
+        if self._training.joined and isinstance(optimizer, torch.optim.Adam):
+            self._adam = FusedAdam(optimizer, self._flat)
 
     def step(self, max_norm: float, **measured: float | Tensor) -> bool:
         """Clip the gradient's norm to ``max_norm`` and make one step, unless the gradient is not finite.

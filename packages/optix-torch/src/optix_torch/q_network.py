@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,9 +35,19 @@ def q_network(
     dueling: bool,
     generator: torch.Generator,
 ) -> nn.Module:
-    """Observations to ``[B, A]``: a perceptron behind the encoder, orthogonally initialised, output gain 1."""
+    """Observations to ``[B, A]``: a perceptron behind the encoder.
+
+    Weights and biases start uniform up to ``1 / sqrt(inputs)``, as ``nn.Linear`` starts them: published learning rates
+    belong to that. Orthogonal layers as PPO has them give larger features, so that equal steps change the values more.
+    """
     widths = (inputs.width, *hidden, n_actions + int(dueling))
     trunk = mlp(widths, activation, output_gain=1.0, generator=generator)
+    with torch.no_grad():
+        for layer in trunk:
+            if isinstance(layer, nn.Linear):
+                bound = 1.0 / math.sqrt(layer.in_features)
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                layer.bias.uniform_(-bound, bound, generator=generator)
     if dueling:
         trunk.append(Dueling())
     return network(inputs, trunk)

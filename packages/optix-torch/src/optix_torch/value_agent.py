@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from optix_core.errors import ConfigError, HyperparamError
 from optix_core.replay import Batch, Cadence, ReplayBuffer, observe_window
 from optix_core.rl.masking import split_masks
-from optix_core.rl.spaces import describe_space
 from optix_core.rl.schedules import linear
+from optix_core.rl.spaces import describe_space
 from optix_core.types import EpisodeData
 from optix_torch.descent import Descent
 from optix_torch.describing import Described
