@@ -22,6 +22,13 @@ pytest.importorskip("torch")
 WINDOWS = 30
 SETTINGS = f"CartPole-v1 n_envs=2 window_size=256 max_episodes={WINDOWS} checkpoint_every=2 --seed 7".split()
 
+# Few gradient steps, so that the time goes into filling a replay memory of several segments, which then wraps around.
+OFF_POLICY = [
+    *("CartPole-v1", "algorithm=DQN", "--seed", "7"),
+    *("n_envs=4", "window_size=2048", "max_episodes=5", "checkpoint_every=1", "tuner.name=fixed"),
+    *("agent.replay_capacity=36000", "agent.train_freq=64", "agent.learning_starts=100"),
+]
+
 
 def optix(*words):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -63,11 +70,11 @@ def outcome(run):
     return digest.hexdigest(), decisions, finished[0]["best_score"], confirmation
 
 
-def drill(tmp_path, kills, seed):
+def drill(tmp_path, kills, seed, settings=SETTINGS):
     """Kill a run again and again until it gets through; returns how many kills hit a process that was training."""
     rng = random.Random(seed)
     run = tmp_path / f"killed-{seed}"
-    process = optix("train", *SETTINGS, "--run-dir", str(run))
+    process = optix("train", *settings, "--run-dir", str(run))
     hits = 0
     while hits < kills:
         deadline = time.monotonic() + 60
@@ -96,6 +103,17 @@ def test_a_few_kills_change_no_bit(tmp_path, undisturbed):
     run, hits = drill(tmp_path, kills=3, seed=0)
     assert hits > 0
     assert outcome(run) == undisturbed
+
+
+def test_kills_change_no_bit_of_a_run_with_replay_segments(tmp_path):
+    finish(optix("train", *OFF_POLICY, "--run-dir", str(tmp_path / "undisturbed")))
+    run, hits = drill(tmp_path, kills=2, seed=1, settings=OFF_POLICY)
+    assert hits > 0
+    assert outcome(run) == outcome(tmp_path / "undisturbed")
+    store = CheckpointStore(run)
+    sealed = [len(info.manifest.segments) for info in store.list()]
+    assert max(sealed) >= 2, f"no segment was ever full: {sealed}"
+    assert set(store.verify().values()) == {None}
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from optix_core.errors import (
     IncompatibleCheckpoint,
     NonFiniteState,
 )
+from optix_core.state import SealedArray
 from optix_core.types import EvalMetrics, HyperparamSet
 
 
@@ -284,6 +285,40 @@ def test_agents_may_say_what_is_fixed(tmp_path: Path) -> None:
     agent = Growing()
     registry.load(agent, "best")
     assert agent.w.tolist() == [2.0] * 7
+
+
+def test_what_is_fixed_may_lie_deeper_in_the_state(tmp_path: Path) -> None:
+    """Networks beside optimizer moments and a replay memory that grows."""
+
+    class Replaying:
+        architecture_keys = ("actor/networks", "critic/networks")
+
+        def __init__(self, size: int = 2, replayed: int = 3) -> None:
+            self.state = {
+                "actor": {"networks": {"w": np.zeros(size)}, "moments": {"m": np.zeros(replayed)}},
+                "critic": {"networks": {"w": np.zeros(2)}},
+                "replay": {"open": np.zeros(replayed), "segments": [SealedArray(np.zeros(replayed))]},
+            }
+
+        def state_dict(self) -> Any:
+            return self.state
+
+        def load_state_dict(self, state: Any) -> None:
+            self.state = state
+
+        def get_hyperparams(self) -> HyperparamSet:
+            return HyperparamSet({})
+
+    registry = CheckpointRegistry(tmp_path)
+    put(registry, Replaying(replayed=5), 1.0)  # type: ignore[arg-type]
+    stored = registry.store.list()[0].manifest.architecture
+    assert stored["complete"]
+    assert sorted(stored["tensors"]) == ["actor/networks/w", "critic/networks/w"]
+    agent = Replaying()
+    registry.load(agent, "best")  # type: ignore[arg-type]
+    assert agent.state["replay"]["open"].shape == (5,)
+    with pytest.raises(IncompatibleCheckpoint, match="actor/networks/w"):
+        registry.load(Replaying(size=4), "best")  # type: ignore[arg-type]
 
 
 def test_an_agent_without_load_state_dict_cannot_take_a_full_state(tmp_path: Path) -> None:

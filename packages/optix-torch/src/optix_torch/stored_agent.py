@@ -45,6 +45,11 @@ class StoredAgent(BaseAgent):
     _observation_space: Any
     _observation_normalizer: Any
 
+    @property
+    def architecture_keys(self) -> tuple[str, ...]:
+        """What of its state has a fixed form: the networks, and neither optimizer moments nor replayed steps."""
+        return tuple(f"{name}/networks" for name in self._trainables)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "hypers" in cls.__dict__:

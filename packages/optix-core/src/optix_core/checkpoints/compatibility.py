@@ -1,10 +1,10 @@
 """Whether a checkpoint fits an agent, decided before the agent is touched.
 
 What has to fit are the arrays that make up the architecture. Optimizer moments and replay memories come and
-go, so they are left out: an agent names the top-level keys of its state that hold fixed arrays in
-``architecture_keys`` (empty: nothing is fixed, ``load_state_dict`` rebuilds it all). An agent that says
-nothing is compared by ``"weights"`` if its state has that key, and otherwise by those arrays that both sides
-have. Sealed arrays hold what was collected and never count.
+go, so they are left out: an agent names the parts of its state that hold fixed arrays in ``architecture_keys``, as
+keys or as paths like ``"actor/networks"`` (empty: nothing is fixed, ``load_state_dict`` rebuilds it all). An agent
+that says nothing is compared by ``"weights"`` if its state has that key, and otherwise by those arrays that both
+sides have. Sealed arrays hold what was collected and never count.
 """
 
 from __future__ import annotations
@@ -60,16 +60,32 @@ def architecture_of(state: Mapping[str, Any], keys: Sequence[str] | None) -> Jso
 
     Args:
         state: An agent's state.
-        keys: Top-level keys that hold them, or None for the rule in the module docstring.
+        keys: Keys or paths of what holds them, or None for the rule in the module docstring.
     """
     if keys is None and any(key in state for key in DEFAULT_KEYS):
         keys = DEFAULT_KEYS
-    chosen = state if keys is None else {key: state[key] for key in keys if key in state}
+    chosen: Mapping[str, Any] = state
+    if keys is not None:
+        chosen = {}
+        for key in keys:
+            _choose(state, chosen, key)
     arrays = encode_components({"agent": chosen}).arrays
     return {
         "complete": keys is not None,
         "tensors": {n.partition("/")[2]: d for n, d in describe(arrays).items()},
     }
+
+
+def _choose(state: Mapping[str, Any], chosen: dict[str, Any], path: str) -> None:
+    """Take what lies at ``path`` in ``state``, if anything, over to the same place in ``chosen``."""
+    if path in state:
+        chosen[path] = state[path]
+        return
+    head, _, rest = path.partition("/")
+    inner = state.get(head)
+    if rest and isinstance(inner, Mapping):
+        place = chosen.setdefault(head, {})
+        _choose(cast("Mapping[str, Any]", inner), place, rest)
 
 
 def check_compatible(

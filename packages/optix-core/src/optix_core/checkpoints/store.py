@@ -159,7 +159,7 @@ class CheckpointStore(CheckpointListing):
             reason: Why it is taken.
             keep_always: Never remove it.
             finite: Components whose arrays must be finite.
-            architecture_keys: Top-level keys of the agent's state whose arrays must fit when it is loaded
+            architecture_keys: Keys or paths of the agent's state whose arrays must fit when it is loaded
                 (see compatibility.py).
 
         Raises:
