@@ -13,6 +13,7 @@ from optix_core.plugin import AgentContext
 from optix_core.rl.structured import element_dtype, pack
 from optix_core.types import EpisodeData
 from optix_torch import gaussian_ppo, ppo
+from optix_torch.batching import evaluated, staged
 from optix_torch.encoder_modules import Encoded
 
 IMAGE = Box(0, 255, (36, 36, 1), np.uint8)
@@ -170,9 +171,24 @@ def test_images_stay_bytes_until_a_minibatch_needs_them():
     agent._networks.actor.encoder.register_forward_hook(
         lambda module, inputs, _: sizes.append((len(inputs[0]), inputs[0].dtype, torch.is_grad_enabled()))
     )
-    agent.learn(window_for(agent, IMAGE))
+    window = window_for(agent, IMAGE)
+    kept = staged(agent._networks.flat, window.observations)
+    assert kept.dtype == torch.uint8
+    agent.learn(window)
     assert {dtype for _, dtype, _ in sizes} == {torch.float32}
     assert max(n for n, _, learning in sizes if learning) == 16
+
+
+def test_large_rows_are_evaluated_in_several_passes(monkeypatch):
+    """With the same result, and never more than 256 rows at once if rows are large."""
+    agent, sizes = build(OBSERVATIONS["mixed"], ACTIONS["discrete"]), []
+    flat, critic = agent._networks.flat, agent._networks.critic
+    array = packed(OBSERVATIONS["mixed"], draws(OBSERVATIONS["mixed"], 300))
+    whole = evaluated(critic, flat, array)
+    monkeypatch.setattr("optix_torch.batching._AT_ONCE", 1)
+    pieces = evaluated(lambda x: (sizes.append(len(x["speed"])), critic(x))[1], flat, array)
+    assert sizes == [256, 44]
+    torch.testing.assert_close(pieces, whole)
 
 
 def test_an_image_agent_tells_a_bright_picture_from_a_dark_one():

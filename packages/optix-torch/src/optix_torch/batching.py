@@ -17,10 +17,10 @@ _AT_ONCE = 1 << 24
 
 
 def staged(flat: FlatParameters, array: NDArray[Any]) -> Any:
-    """``array`` on the parameters' device; bytes stay bytes until :func:`cast`. Structured ones as a dict by field."""
+    """``array`` on the parameters' device; single bytes stay so until :func:`cast`. Records become dicts by field."""
     if array.dtype.names is not None:
         return {name: staged(flat, array[name]) for name in array.dtype.names}
-    if array.dtype in {np.uint8, np.bool_}:
+    if array.dtype.itemsize == 1:
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(flat.vector.device)
     return flat.tensor(array)
 
