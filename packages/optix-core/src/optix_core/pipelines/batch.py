@@ -19,6 +19,10 @@ class BatchPipeline(SteppingPipeline):
     and a seed derived from ``seed`` and the number of the episode, so the same seed gives the same windows and a
     resumed run continues inside its episode.
 
+    Observations with parts are records (:mod:`optix_core.rl.structured`). Where the environment offers action masks and
+    the agent says ``accepts_action_masks``, they are records of observation and mask (:mod:`optix_core.rl.masking`).
+    The memory of a recurrent agent is kept here and recorded in ``hidden_states``.
+
     Args:
         env: The environment. The pipeline steps and closes it; nothing else should.
         agent: Who acts; may be set later with :meth:`set_agent`. Only ``act`` is needed.

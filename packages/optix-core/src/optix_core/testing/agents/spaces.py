@@ -137,15 +137,18 @@ def _obeys(agent: BaseAgent, observations: Any, space: Any) -> None:
 
 
 def masks_claimed(subject: AgentSubject) -> None:
-    """The spec claims ``masks`` exactly if the agent says ``accepts_action_masks``."""
+    """The spec claims ``masks`` exactly if the agent says ``accepts_action_masks`` where actions can be masked."""
     if subject.spec is None:
         raise NotApplicable("the agent has no spec")
-    agent = subject.make(next(iter(subject.envs().values())))
     claims = "masks" in subject.spec.capabilities
-    says = bool(agent.accepts_action_masks)
-    require(
-        claims == says, f"the spec {'claims' if claims else 'does not claim'} masks, the agent says {says}"
-    )
+    maskable = {kind: env for kind, env in subject.envs().items() if kind in {"discrete", "multi_discrete"}}
+    require(maskable or not claims, "the spec claims masks, but its action spaces have no separate choices")
+    for kind, env in maskable.items():
+        says = bool(subject.make(env).accepts_action_masks)
+        require(
+            claims == says,
+            f"{kind}: the spec {'claims' if claims else 'does not claim'} masks, the agent says {says}",
+        )
 
 
 def memory_claimed(subject: AgentSubject) -> None:
