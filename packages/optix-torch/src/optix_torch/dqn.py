@@ -126,12 +126,12 @@ class TorchDQNAgent(ValueAgent):
         self, observations: NDArray[Any], masks: Masks, rng: np.random.Generator
     ) -> NDArray[np.int64]:
         n = len(observations)
-        random = rng.random(n) < self.epsilon
-        if random.all():
+        exploring = rng.random(n) < self.epsilon
+        if exploring.all():
             return self._random(n, masks, rng)
         chosen = self._greedy(observations, masks)
-        if random.any():
-            chosen[random] = self._random(n, masks, rng)[random]
+        if exploring.any():
+            chosen[exploring] = self._random(n, masks, rng)[exploring]
         return chosen
 
     def _gradient_step(self) -> None:

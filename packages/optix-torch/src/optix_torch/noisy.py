@@ -71,7 +71,7 @@ class NoisyLinear(nn.Module):
 
     def reset_noise(self, rng: np.random.Generator | None = None) -> None:
         """Draw new noise from ``rng``; None: from the operating system's entropy."""
-        drawn = factors(rng or np.random.default_rng(), (self.in_features + self.out_features,))
+        drawn = factors(rng or np.random.default_rng(fresh_root_seed()), (self.in_features + self.out_features,))
         whole = torch.from_numpy(drawn)
         self.noise_in.copy_(whole[: self.in_features])
         self.noise_out.copy_(whole[self.in_features :])
@@ -176,7 +176,7 @@ def noisy_layers(network: nn.Module) -> list[NoisyLinear]:
 
 def reset_noise(network: nn.Module, rng: np.random.Generator | None = None) -> None:
     """Draw new noise for every noisy layer of ``network``."""
-    rng = rng or np.random.default_rng()
+    rng = rng or np.random.default_rng(fresh_root_seed())
     for layer in noisy_layers(network):
         layer.reset_noise(rng)
 

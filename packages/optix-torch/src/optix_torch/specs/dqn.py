@@ -101,7 +101,7 @@ SPECS = [
         observation_spaces=OBSERVATION_SPACES,
         policy="deterministic",
         on_policy=False,
-        capabilities=frozenset({"checkpoint", "masks"}),
+        capabilities=frozenset({"checkpoint", "export:onnx", "masks"}),
         hyperparams=HYPERS,
         options=(
             *OPTIONS,
