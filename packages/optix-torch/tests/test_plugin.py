@@ -28,8 +28,8 @@ def test_names_are_found_lazily_and_listed():
     assert set(dir(optix_torch)) >= {"TorchPPOAgent", "TorchGaussianPPOAgent", "TorchAgent", "TorchEvaluator"}
     for name in dir(optix_torch):
         assert getattr(optix_torch, name) is not None
-    with pytest.raises(AttributeError, match="TorchSACAgent"):
-        _ = optix_torch.TorchSACAgent
+    with pytest.raises(AttributeError, match="TorchNoSuchAgent"):
+        _ = optix_torch.TorchNoSuchAgent
 
 
 def test_ppo_fits_both_kinds_of_spaces():
