@@ -17,7 +17,7 @@ from optix_core.rl.reference import q_learning as reference
 from optix_torch import NoisyLinear, TorchDQNAgent, dqn, rainbow
 from optix_torch.categorical import entropy, project
 from optix_torch.noisy import factors, noisy_layers
-from optix_torch.noisy_learning import NoisyActing
+from optix_torch.noisy_acting import NoisyActing
 from optix_torch.q_learning import double_q_targets
 from optix_torch.q_network import Dueling
 

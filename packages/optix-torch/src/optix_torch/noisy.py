@@ -71,7 +71,9 @@ class NoisyLinear(nn.Module):
 
     def reset_noise(self, rng: np.random.Generator | None = None) -> None:
         """Draw new noise from ``rng``; None: from the operating system's entropy."""
-        drawn = factors(rng or np.random.default_rng(fresh_root_seed()), (self.in_features + self.out_features,))
+        drawn = factors(
+            rng or np.random.default_rng(fresh_root_seed()), (self.in_features + self.out_features,)
+        )
         whole = torch.from_numpy(drawn)
         self.noise_in.copy_(whole[: self.in_features])
         self.noise_out.copy_(whole[self.in_features :])
@@ -185,3 +187,9 @@ def switch_noise(network: nn.Module, *, on: bool) -> None:
     """Let the noisy layers of ``network`` use their noise or not; all other modules stay in their mode."""
     for layer in noisy_layers(network):
         layer.training = on
+
+
+def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """The trainable ones, those of a plain noisy network in the order in which numpy evaluates them."""
+    plain = network.perceptron() if isinstance(network, RainbowQNetwork) else None
+    return [p for p in (plain[1] if plain else network.parameters()) if p.requires_grad]

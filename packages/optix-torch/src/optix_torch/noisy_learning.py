@@ -6,6 +6,7 @@ Both engines draw the same noise from the same generator and give equal numbers,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optix_core.acting import MLP, MLPSpec
-from optix_core.errors import ConfigError, NumericalDivergence
+from optix_core.errors import ConfigError, HyperparamError, NumericalDivergence
 from optix_torch.backward import Differentiable
 from optix_torch.flat import FlatParameters
 from optix_torch.noisy import RainbowQNetwork, factors, noisy_layers, reset_noise, switch_noise
+from optix_torch.noisy_acting import NoisyActing
 from optix_torch.q_learning import require_engine
 from optix_torch.targets import TargetNetwork
 from optix_torch.trainable import Trainable
@@ -196,38 +198,27 @@ class AutogradNoisy:
         return (probabilities @ self._flat.tensor(atoms)).cpu().numpy()
 
 
-class NoisyActing:
-    """Forward passes with noise of its own for every row, without making a noisy weight matrix.
+def require_fit(network: nn.Module, n_actions: int, obs_dim: int | None, hp: Mapping[str, Any]) -> None:
+    """Check what is said about a network of Rainbow against what it is, as far as it can tell.
 
-    ``(mu + sigma * (f_out f_in^T)) x = mu x + f_out * (sigma (f_in * x))``.
+    Raises:
+        HyperparamError: ``v_min`` is above ``v_max``.
+        ConfigError: ``n_actions``, ``obs_dim`` or ``n_atoms`` is not the network's.
     """
-
-    def __init__(self, spec: MLPSpec, means: Array, deviations: Array) -> None:
-        self._plain, self._sizes = MLP(spec, means), spec.sizes
-        mu, sigma = spec.layout.views(means), spec.layout.views(deviations)
-        self._layers = [
-            (mu[f"{i}.weight"].T, mu[f"{i}.bias"], sigma[f"{i}.weight"].T, sigma[f"{i}.bias"])
-            for i in range(len(spec.activations))
-        ]
-
-    def outputs(self, observations: Array, rng: np.random.Generator | None) -> Array:
-        """``[N, out]`` with new noise from ``rng``, without noise for None."""
-        if rng is None:
-            return self._plain.forward(observations)
-        x = observations.reshape(len(observations), -1).astype(self._plain.parameters.dtype, copy=False)
-        sizes, start = self._sizes, 0
-        drawn = factors(rng, (len(x), sum(sizes[:-1]) + sum(sizes[1:])))
-        for i, (mu_w, mu_b, sigma_w, sigma_b) in enumerate(self._layers):
-            if i:
-                np.maximum(x, 0.0, out=x)
-            middle, stop = start + sizes[i], start + sizes[i] + sizes[i + 1]
-            noisy = np.dot(x * drawn[:, start:middle], sigma_w)
-            noisy += sigma_b
-            noisy *= drawn[:, middle:stop]
-            noisy += mu_b
-            noisy += np.dot(x, mu_w)
-            x, start = noisy, stop
-        return x
+    if hp["v_min"] > hp["v_max"]:
+        raise HyperparamError(
+            f"TorchRainbowDQNAgent: v_min is {hp['v_min']:g}, above v_max, {hp['v_max']:g}; leave both out to have "
+            "them chosen from the returns seen in warm-up"
+        )
+    if isinstance(network, RainbowQNetwork):
+        expected = {"n_actions": (n_actions, network.n_actions), "n_atoms": (hp["n_atoms"], network.n_atoms)}
+        if obs_dim is not None and network.encoder is None:
+            expected["obs_dim"] = (obs_dim, network.sizes[0])
+        for name, (said, found) in expected.items():
+            if said != found:
+                raise ConfigError(
+                    f"TorchRainbowDQNAgent: {name} is {said}, but the network was built with {found}"
+                )
 
 
 def noisy_engine(

@@ -43,7 +43,7 @@ def q_network(
     widths = (inputs.width, *hidden, n_actions + int(dueling))
     trunk = mlp(widths, activation, output_gain=1.0, generator=generator)
     with torch.no_grad():
-        for layer in trunk:
+        for layer in trunk.modules():
             if isinstance(layer, nn.Linear):
                 bound = 1.0 / math.sqrt(layer.in_features)
                 layer.weight.uniform_(-bound, bound, generator=generator)
@@ -63,5 +63,6 @@ def without_dueling(module: nn.Module) -> tuple[nn.Module, bool]:
         if type(last) is nn.Sequential:
             inner, found = without_dueling(last)
             if found:
-                return nn.Sequential(*module[:-1], inner), True
+                before: Any = module[:-1]
+                return nn.Sequential(*before, inner), True
     return module, False

@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from optix_core import hyperparams as declared
-from optix_core.errors import ConfigError, HyperparamError
+from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
 from optix_core.types import HyperparamSet
 from optix_torch.categorical import Clipping, Support, entropy, project
 from optix_torch.describing import describe, dueling, linear
 from optix_torch.device import resolve_device
-from optix_torch.noisy import RainbowQNetwork as RainbowQNetwork
-from optix_torch.noisy_learning import noisy_engine
+from optix_torch.noisy import RainbowQNetwork, trained_parameters
+from optix_torch.noisy_learning import noisy_engine, require_fit
 from optix_torch.q_standard import rainbow_parts
 from optix_torch.specs.rainbow import HYPERS
 from optix_torch.targets import TargetNetwork
@@ -91,14 +91,14 @@ class TorchRainbowDQNAgent(ValueAgent):
     ) -> None:
         given = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
         hp = declared.merge(HYPERS, given, hyperparams, owner="TorchRainbowDQNAgent")
-        _check(q_network, n_actions, obs_dim, hp)
+        require_fit(q_network, n_actions, obs_dim, hp)
         network = q_network.to(resolve_device(device)).eval()
         self._network = network
         self._support = Support(hp["n_atoms"], hp["v_min"], hp["v_max"])
         self._clipping = Clipping()
         training = Trainable(
             {"q_network": network, "support": self._support},
-            _parameters(network),
+            trained_parameters(network),
             optimizer,
             self._set_from_outside,
         )
@@ -184,30 +184,6 @@ class TorchRainbowDQNAgent(ValueAgent):
         self._engine.refresh()
         self._target.copy()
         self._atoms = self._support.atoms()
-
-
-def _check(network: nn.Module, n_actions: int, obs_dim: int | None, hp: Mapping[str, Any]) -> None:
-    """Raise unless hyperparameters and what is said about the network fit it, as far as it can tell."""
-    if hp["v_min"] > hp["v_max"]:
-        raise HyperparamError(
-            f"TorchRainbowDQNAgent: v_min is {hp['v_min']:g}, above v_max, {hp['v_max']:g}; leave both out to have "
-            "them chosen from the returns seen in warm-up"
-        )
-    if isinstance(network, RainbowQNetwork):
-        expected = {"n_actions": (n_actions, network.n_actions), "n_atoms": (hp["n_atoms"], network.n_atoms)}
-        if obs_dim is not None and network.encoder is None:
-            expected["obs_dim"] = (obs_dim, network.sizes[0])
-        for name, (said, found) in expected.items():
-            if said != found:
-                raise ConfigError(
-                    f"TorchRainbowDQNAgent: {name} is {said}, but the network was built with {found}"
-                )
-
-
-def _parameters(network: nn.Module) -> list[nn.Parameter]:
-    """The trainable ones, those of a plain network in the order in which numpy evaluates them."""
-    plain = network.perceptron() if isinstance(network, RainbowQNetwork) else None
-    return [p for p in (plain[1] if plain else network.parameters()) if p.requires_grad]
 
 
 def build(ctx: AgentContext, **options: Any) -> TorchRainbowDQNAgent:

@@ -19,7 +19,7 @@ REPLAY_HYPERS: tuple[Hyper, ...] = (
     Hyper("gradient_steps", 1, "int", low=-1, help="gradient steps per round; -1: as many as train_freq"),
     Hyper(
         "target_update_freq",
-        500,
+        100,
         "int",
         low=1,
         help="environment steps between updates of the target network",
