@@ -62,6 +62,10 @@ class Perceptrons:
         self.spec, self.n, self.leaves = spec, n, [flat.vector]
         self._memory = _Memory(spec, n, flat.vector) if memory is None else memory._memory
         vector, grad = flat.vector.detach(), flat.grad
+        if n * spec.layout.size != vector.numel():
+            raise ValueError(
+                f"{n} perceptrons of {spec.sizes} have {n * spec.layout.size} parameters, not {vector.numel()}"
+            )
         self._layers: list[_Layer] = []
         start = 0
         for (n_in, n_out), activation in zip(pairwise(spec.sizes), spec.activations, strict=True):
@@ -79,8 +83,6 @@ class Perceptrons:
                 )
             )
             start = stop
-        if start != vector.numel():
-            raise ValueError(f"{n} perceptrons of {spec.sizes} have {start} parameters, not {vector.numel()}")
 
     def one(self, k: int) -> Perceptrons:
         """The k-th of them alone, on the same weights and gradients."""

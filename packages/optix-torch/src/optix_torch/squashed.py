@@ -49,7 +49,7 @@ class _Squashed(torch.autograd.Function):
         spread = log_std.exp().mul_(noise)
         u = mean + spread
         # -noise^2/2 - log std - log(2 pi)/2 - 2 (log 2 - u - softplus(-2u))
-        density = torch.nn.functional.softplus(-2.0 * u).add_(u).mul_(2.0).sub_(log_std)
+        density = torch.nn.functional.softplus(-2.0 * u, threshold=40.0).add_(u).mul_(2.0).sub_(log_std)
         density.addcmul_(noise, noise, value=-0.5)
         log_probs = density.sum(-1).sub_(_CONSTANT * mean.shape[-1])
         actions = u.tanh_()

@@ -113,6 +113,7 @@ class TwinCritics:
         engine: One of :data:`ENGINES`.
 
     Attributes:
+        modules: Both, by name.
         training: Both networks and their optimizer.
         target: Their slow copies.
         leaves: What gradients are taken by, for ``backward(inputs=...)``.
@@ -139,8 +140,8 @@ class TwinCritics:
         if plain and plain[0].sizes[-1] != 1:
             raise ConfigError(f"a critic has {plain[0].sizes[-1]} outputs; expected 1, the value")
         parameters = plain[1] if plain else [p for p in both.parameters() if p.requires_grad]
-        modules = {"critic1": critic1, "critic2": critic2}
-        self.training = Trainable(modules, parameters, optimizer, self._set_from_outside)
+        self.modules = {"critic1": critic1, "critic2": critic2}
+        self.training = Trainable(self.modules, parameters, optimizer, self._set_from_outside)
         flat = self.training.flat
         self.target = TargetNetwork(both, flat)
         self._closed: Perceptrons | None = None
