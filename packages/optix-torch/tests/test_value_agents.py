@@ -265,6 +265,25 @@ def test_priorities_are_the_sizes_of_the_errors(monkeypatch):
     np.testing.assert_array_equal(given[-1], np.abs(found[-1][1]))
 
 
+def test_priorities_of_rainbow_are_divergences_and_zero_for_a_perfect_prediction(monkeypatch):
+    agent = make("Rainbow", hyperparams={"v_min": -5.0, "v_max": 5.0})
+    found, given = [], []
+    gradient = agent._engine.gradient
+
+    def differentiating(observations, actions, targets, weights):
+        found.append((targets, gradient(observations, actions, targets, weights)[1]))
+        return 0.0, found[-1][1]
+
+    monkeypatch.setattr(agent._engine, "gradient", differentiating)
+    monkeypatch.setattr(agent._prioritized, "update_priorities", lambda i, p: given.append(p))
+    feed(agent, 12)
+    targets, cross_entropies = found[-1]
+    own = -(targets * np.log(np.where(targets > 0, targets, 1.0))).sum(axis=1)
+    np.testing.assert_allclose(given[-1], cross_entropies - own, atol=1e-5)
+    assert (given[-1] >= 0).all()
+    assert own.max() > 0.5  # what cross entropy alone would add
+
+
 # --- exploration and masks -------------------------------------------------------------------------------------
 
 
@@ -313,14 +332,22 @@ def test_masked_actions_are_never_taken_in_acting_or_targets(kind, engine, monke
         found[np.arange(n), rng.integers(A, size=n)] = True
         return found
 
-    right = value_agent.ValueAgent._draw
+    drawn = value_agent.ValueAgent._draw
 
     def drawing(self):
-        found = right(self)
-        chosen.append(found[3])
+        found = drawn(self)
+        chosen.append([found[3]])
         return found
 
-    monkeypatch.setattr(module.ValueAgent, "_draw", drawing)
+    monkeypatch.setattr(value_agent.ValueAgent, "_draw", drawing)
+    if kind == "DQN":
+        targets = module.double_q_targets
+        monkeypatch.setattr(module, "double_q_targets", lambda *a: chosen[-1].append(a[4]) or targets(*a))
+    else:
+        slow = agent._engine.target_probabilities
+        monkeypatch.setattr(
+            agent._engine, "target_probabilities", lambda x, a: chosen[-1].append(a) or slow(x, a)
+        )
     seen = with_masks(rng.standard_normal((2, OBS)).astype(np.float32), masks(2))
     for t in range(30):
         for deterministic in (False, True):
@@ -332,8 +359,12 @@ def test_masked_actions_are_never_taken_in_acting_or_targets(kind, engine, monke
         agent.observe(seen, actions, rng.standard_normal(2), after, over, np.zeros(2, bool))
         seen = after.copy()
         seen["action_mask"][0] |= over[0]
-    assert chosen
-    assert chosen[0].shape == (8, A)
+    assert len(chosen) > 20
+    for allowed, used in chosen:
+        if kind == "DQN":
+            np.testing.assert_array_equal(used, allowed)  # double_q_targets itself has a test of its own
+        else:
+            assert (allowed[np.arange(8), used] | ~allowed.any(axis=1)).all()
     assert np.isfinite(weights(agent)).all()
     allowed = {"observation": np.zeros(OBS, np.float32), "action_mask": np.array([0, 0, 1, 0], bool)}
     assert {agent.act(allowed) for _ in range(20)} == {2}

@@ -75,7 +75,7 @@ def q_parts(
     Args:
         ctx: The environment's spaces, seed, device and hyperparameters.
         owner: For messages.
-        hidden_sizes: Widths of the hidden layers; None: (64, 64), or none behind an image.
+        hidden_sizes: Widths of the hidden layers; None: (128, 128), or none behind an image.
         activation: Between them.
         encoder: See :func:`optix_torch.encoders.observation_input`.
         normalize_observations: Standardise them with running statistics.
@@ -88,7 +88,7 @@ def q_parts(
         ConfigError: An option cannot be used.
     """
     inputs, init, arguments = common_parts(ctx, owner, encoder, normalize_observations=normalize_observations)
-    hidden = require_architecture(hidden_widths(inputs, hidden_sizes, (64, 64)), activation, owner=owner)
+    hidden = require_architecture(hidden_widths(inputs, hidden_sizes, (128, 128)), activation, owner=owner)
     network = q_network(inputs, arguments["n_actions"], hidden, activation, dueling=dueling, generator=init)
     hp = declared.merge(DQN_HYPERS, ctx.hyperparams, owner=owner)
     optimizer = torch.optim.Adam(network.parameters(), lr=hp["learning_rate"])
