@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +16,8 @@ from torch import nn
 from optix_core.plugin import AgentContext
 from optix_core.types import EpisodeData
 from optix_torch import GaussianActor, TorchGaussianPPOAgent, TorchPPOAgent, gaussian_ppo, ppo
+
+sys.path.append(str(Path(__file__).parent))  # for the modules that several tests share
 
 OBS = 3
 CASES = [("discrete", "closed_form"), ("discrete", "autograd"), ("box", "closed_form"), ("box", "autograd")]
