@@ -39,3 +39,27 @@ class TestDQNByAutograd(AgentConformance):
 
 class TestRainbow(AgentConformance):
     agent = "optix-torch:Rainbow"
+
+
+OFF_POLICY = {"hidden_sizes": (32, 32), "batch_size": 32}
+
+
+class TestSAC(AgentConformance):
+    agent = "optix-torch:SAC"
+    options = OFF_POLICY
+
+
+class TestSACByAutograd(AgentConformance):
+    agent = "optix-torch:SAC"
+    options = {
+        **OFF_POLICY,
+        "engine": "autograd",
+        "per_alpha": 0.6,
+        "n_step": 3,
+        "normalize_observations": True,
+    }  # noqa: RUF012
+
+
+class TestTD3(AgentConformance):
+    agent = "optix-torch:TD3"
+    options = OFF_POLICY

@@ -263,60 +263,56 @@ def test_importance_weights_and_priorities(kind):
 
 def test_density_integrates_to_one_and_is_that_of_the_draws():
     mean, log_std = 0.4, -0.2
-    outputs = torch.tensor([[mean, log_std]], dtype=torch.float64)
-    u = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
-    noise = ((u - mean) / math.exp(log_std)).unsqueeze(1)
-    actions, log_probs = squashed.sample(outputs.expand(len(u), 2), noise)
-    total = np.trapezoid(log_probs.exp().numpy(), actions.squeeze(1).numpy())
-    assert total == pytest.approx(1.0, abs=1e-6)
-    below = actions.squeeze(1) < 0.5
-    share = np.trapezoid(log_probs.exp().numpy()[below], actions.squeeze(1).numpy()[below])
+    u = np.linspace(-12, 12, 200_001)
+    noise = ((u - mean) / math.exp(log_std))[:, None]
+    found = squashed.sample(np.tile([[mean, log_std]], (len(u), 1)), noise)
+    actions, density = found.actions[:, 0], np.exp(found.log_probs)
+    assert np.trapezoid(density, actions) == pytest.approx(1.0, abs=1e-6)
+    below = actions < 0.5
     draws = squashed.act(np.tile([[mean, log_std]], (200_000, 1)), np.random.default_rng(0))
+    share = np.trapezoid(density[below], actions[below])
     assert share == pytest.approx(float((draws < 0.5).mean()), abs=5e-3)
 
 
 def test_log_density_is_exact_far_out():
-    outputs = torch.tensor([[10.0, 0.0]], dtype=torch.float64)
-    _, found = squashed.sample(outputs, torch.zeros(1, 1, dtype=torch.float64))
-    # log N(0; 0, 1) - log(1 - tanh(10)^2), the latter from 4 exp(-2u) / (1 + exp(-2u))^2
-    correction = math.log(4.0) - 20.0 - 2.0 * math.log1p(math.exp(-20.0))
-    assert float(found) == pytest.approx(-0.5 * math.log(2 * math.pi) - correction, abs=1e-12)
+    for mean in (10.0, -10.0):
+        found = squashed.sample(np.array([[mean, 0.0]]), np.zeros((1, 1)))
+        # log N(0; 0, 1) - log(1 - tanh(10)^2), the latter from 4 exp(-2u) / (1 + exp(-2u))^2
+        correction = math.log(4.0) - 20.0 - 2.0 * math.log1p(math.exp(-20.0))
+        expected = -0.5 * math.log(2 * math.pi) - correction
+        assert float(found.log_probs[0]) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("mean", [0.0, 30.0, -1e4, 1e30])
 @pytest.mark.parametrize("log_std", [-1e4, -20.0, 2.0, 1e4])
 def test_nothing_is_nan_at_extremes(mean, log_std):
-    outputs = torch.tensor([[mean, log_std]], requires_grad=True)
-    actions, log_probs = squashed.sample(outputs, torch.tensor([[1.5]]))
-    (actions.sum() + log_probs.sum()).backward()
-    assert torch.isfinite(actions).all()
-    assert torch.isfinite(log_probs).all()
-    assert torch.isfinite(outputs.grad).all()
-    drawn = squashed.act(np.array([[mean, log_std]], np.float32), np.random.default_rng(0))
-    assert (np.abs(drawn) <= 1.0).all()
+    outputs = np.array([[mean, log_std]], np.float32)
+    found = squashed.sample(outputs, np.array([[1.5]], np.float32))
+    gradient = found.gradient(np.ones((1, 1), np.float32), 1.0)
+    for array in (found.actions, found.log_probs, gradient):
+        assert array.dtype == np.float32
+        assert np.isfinite(array).all()
+    assert (np.abs(squashed.act(outputs, np.random.default_rng(0))) <= 1.0).all()
 
 
-def test_gradients_of_the_node_are_those_of_autograd():
+def test_gradients_are_those_of_the_definition():
     g = torch.Generator().manual_seed(0)
     outputs = torch.randn(7, 6, dtype=torch.float64, generator=g)
     outputs[0, 3:] = torch.tensor([-21.0, 2.0, 0.0])
     noise = torch.randn(7, 3, dtype=torch.float64, generator=g)
-    mine, theirs = outputs.clone().requires_grad_(), outputs.clone().requires_grad_()
-    actions, log_probs = squashed.sample(mine, noise)
+    found = squashed.sample(outputs.numpy(), noise.numpy())
+    theirs = outputs.clone().requires_grad_()
     mean, log_std = theirs.chunk(2, -1)
     clamped = log_std.clamp(*squashed.LOG_STD_BOUNDS)
     u = mean + clamped.exp() * noise
     gaussian = -0.5 * noise.square() - clamped - 0.5 * math.log(2 * math.pi)
     density = (gaussian - torch.log1p(-u.tanh().square())).sum(-1)  # digits are left where |u| is small
-    assert torch.allclose(log_probs, density, rtol=1e-7, atol=1e-9)
-    slopes = (
-        torch.randn(7, 3, dtype=torch.float64, generator=g),
-        torch.randn(7, dtype=torch.float64, generator=g),
-    )
-    ((actions * slopes[0]).sum() + (log_probs * slopes[1]).sum()).backward()
-    ((u.tanh() * slopes[0]).sum() + (density * slopes[1]).sum()).backward()
-    assert torch.allclose(mine.grad, theirs.grad, rtol=1e-6, atol=1e-9)
-    assert mine.grad[0, 3] == 0.0  # beyond the clamp
+    np.testing.assert_allclose(found.log_probs, density.detach(), rtol=1e-7, atol=1e-9)
+    slopes = torch.randn(7, 3, dtype=torch.float64, generator=g)
+    ((u.tanh() * slopes).sum() + 0.7 * density.sum()).backward()
+    gradient = found.gradient(slopes.numpy(), 0.7)
+    np.testing.assert_allclose(gradient, theirs.grad, rtol=1e-6, atol=1e-9)
+    assert gradient[0, 3] == 0.0  # beyond the clamp
 
 
 # --- cadence and targets -----------------------------------------------------------------------------------------
@@ -652,8 +648,7 @@ def learned_value(kind, gamma=0.8):
     pipeline.setup()
     for _ in range(4):
         agent.learn(pipeline.collect())
-    with torch.no_grad():
-        return float(agent._critics.values(torch.ones(1, 1), torch.zeros(1, 1)).mean())
+    return float(agent._critics.values(torch.ones(1, 1), np.zeros((1, 1), np.float32)).mean())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -728,5 +723,5 @@ def test_critics_that_share_an_encoder_evaluate_it_once(kind):
         kind.upper(), env, seed=0, device="cpu", hidden_sizes=(8,), encoder=lambda space: Counting()
     )
     calls.clear()
-    agent._critics.values(torch.zeros(5), torch.zeros(5, 2))
+    agent._critics.values(torch.zeros(5), np.zeros((5, 2), np.float32))
     assert calls == [5]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from torch import Tensor
@@ -40,24 +39,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transitions:
-    """A draw from replay as tensors.
+    """A draw from replay.
 
     Attributes:
-        observations: ``[B, *obs]``, normalised; a dict of tensors for observations with parts.
-        actions: ``[B, A]`` in [-1, 1].
+        observations: ``[B, *obs]`` as a tensor, normalised; a dict of tensors for observations with parts.
+        actions: ``[B, A]`` in [-1, 1], float32 as all that follows.
         rewards: ``[B]``, summed over n steps.
         discounts: ``[B]``, what the value of ``following`` counts; 0 where the episode terminated.
-        following: ``[B, *obs]``, after the n-th step.
+        following: ``[B, *obs]``, after the n-th step, as ``observations``.
         weights: ``[B]`` importance weights; None where the draw was uniform.
         indices: ``[B]``, for priorities.
     """
 
     observations: Any
-    actions: Tensor
-    rewards: Tensor
-    discounts: Tensor
+    actions: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    discounts: NDArray[np.float32]
     following: Any
-    weights: Tensor | None
+    weights: NDArray[np.float32] | None
     indices: NDArray[np.int64]
 
 
@@ -173,7 +172,8 @@ class ContinuousAgent(StoredAgent):
             gradient_steps=hp["gradient_steps"],
         )
         if due:
-            with self._threads:
+            # numbers that are too large become infinite or NaN, which the guarded steps find
+            with self._threads, np.errstate(over="ignore", invalid="ignore"):
                 self._begin_round()
                 for _ in range(due):
                     if not (self._critic_descent.diverged or self._actor_descent.diverged):
@@ -243,23 +243,37 @@ class ContinuousAgent(StoredAgent):
         normal = self._normalizers.observations
         return Transitions(
             observations=flat.tensor(normal(batch.observations)),
-            actions=flat.tensor(batch.actions),
-            rewards=flat.tensor(batch.rewards),
-            discounts=flat.tensor(batch.discounts),
+            actions=batch.actions,
+            rewards=batch.rewards,
+            discounts=batch.discounts,
             following=flat.tensor(normal(batch.next_observations)),
-            weights=None if self._prioritized is None else flat.tensor(batch.weights),
+            weights=None if self._prioritized is None else batch.weights,
             indices=batch.indices,
         )
 
-    def _noise(self, n: int) -> Tensor:
+    def _noise(self, n: int) -> NDArray[np.float32]:
         """Standard normal draws ``[n, B, A]``."""
         shape = (n, self._hp["batch_size"], self._action_dim)
-        return self._actor.training.flat.tensor(self._streams.minibatch.standard_normal(shape, np.float32))
+        return self._streams.minibatch.standard_normal(shape, np.float32)
 
-    def _prioritize(self, batch: Transitions, errors: Tensor) -> None:
-        """Priority is the mean size of both critics' errors ``[2, B]``."""
+    def _critic_step(self, batch: Transitions, targets: NDArray[Any]) -> bool:
+        """One step of both critics towards ``targets`` ``[B]``, unless the gradient is not finite.
+
+        The loss is ``mean(w (Q1 - y)^2) + mean(w (Q2 - y)^2)``: no critic's error is averaged away. Priorities are the
+        mean size of both errors.
+        """
+        values = self._critics.values(batch.observations, batch.actions)
+        errors = values - targets
+        weighted = errors if batch.weights is None else errors * batch.weights
+        loss = float(np.vdot(weighted, errors)) / len(targets)
+        self._critics.backward((2.0 / len(targets)) * weighted)
+        limit = self._hp["max_grad_norm"] or math.inf
+        q_mean = float(np.add.reduce(values, axis=None)) / values.size
+        if not self._critic_descent.step(limit, critic_loss=loss, q_mean=q_mean):
+            return False
         if self._prioritized is not None:
-            self._prioritized.update_priorities(batch.indices, errors.detach().abs().mean(0).cpu().numpy())
+            self._prioritized.update_priorities(batch.indices, np.abs(errors).mean(axis=0))
+        return True
 
     def _actor_outputs(self, observations: NDArray[Any]) -> NDArray[Any]:
         """What the actor gives for raw observations, of the width that the algorithm expects."""
@@ -281,14 +295,6 @@ class ContinuousAgent(StoredAgent):
         change_learning_rate(self._trainables.values(), hp["learning_rate"])
         if self._prioritized is not None:
             self._prioritized.set_alpha(hp["per_alpha"])
-
-
-def weighted_squares(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    """``mean(w (Q1 - y)^2) + mean(w (Q2 - y)^2)`` for values ``[2, B]``; no critic's error is averaged away."""
-    both = targets.expand_as(values)
-    if weights is None:
-        return 2.0 * torch.nn.functional.mse_loss(values, both)
-    return (weights * (values - both).square()).mean(-1).sum()
 
 
 def make_replay(hp: Mapping[str, Any]) -> ReplayBuffer:

@@ -1,11 +1,8 @@
-"""Perceptrons as single nodes of the autograd graph, with gradients written out.
+"""Perceptrons in tensors with gradients written out: several of one shape at once, on any device, in any type.
 
 PyTorch builds and walks a graph of every layer, takes new memory for every result, and makes the gradients of all
-weights whether anybody wants them or not. Here a whole network, or several of one shape at once as batched matrix
-products, is one node. Its backward pass is a loop over layers that adds to the gradient vector directly, or leaves the
-weights alone where only the gradient by the inputs matters (an actor that climbs its critic), and hidden layers work in
-memory that is kept. The mathematics is that of ``loss.backward()``, so losses are written as anywhere else; on any
-device, in any type.
+weights whether anybody wants them or not. Here a forward and a backward pass are loops over layers of (batched) matrix
+products in memory that is kept; an actor that climbs its critic gets the slope by actions and nothing else.
 """
 
 from __future__ import annotations
@@ -47,10 +44,8 @@ class Perceptrons:
         spec: The shape of each.
         flat: The vector that is theirs alone. For every layer it holds the weights of all K, then the biases of all K.
         n: K.
-        memory: Other perceptrons of the same shape and number, whose working memory is shared.
-
-    Attributes:
-        leaves: What gradients are taken by, for ``backward(inputs=...)``.
+        memory: Other perceptrons of the same shape and number, whose working memory is shared: only the last forward
+            pass of either can be followed by a backward pass.
 
     Raises:
         ValueError: The vector has another length.
@@ -59,21 +54,21 @@ class Perceptrons:
     def __init__(
         self, spec: MLPSpec, flat: FlatParameters, n: int = 1, *, memory: Perceptrons | None = None
     ) -> None:
-        self.spec, self.n, self.leaves = spec, n, [flat.vector]
-        self._memory = _Memory(spec, n, flat.vector) if memory is None else memory._memory
         vector, grad = flat.vector.detach(), flat.grad
         if n * spec.layout.size != vector.numel():
             raise ValueError(
                 f"{n} perceptrons of {spec.sizes} have {n * spec.layout.size} parameters, not {vector.numel()}"
             )
-        self._layers: list[_Layer] = []
-        start = 0
+        layers: list[_Layer] = []
+        start, lead = 0, (n,) if n > 1 else ()
         for (n_in, n_out), activation in zip(pairwise(spec.sizes), spec.activations, strict=True):
             middle, stop = start + n * n_out * n_in, start + n * n_out * (n_in + 1)
-            weights, biases = slice(start, middle), slice(middle, stop)
-            lead = (n,) if n > 1 else ()
-            row = (n, 1, n_out) if n > 1 else (n_out,)
-            self._layers.append(
+            weights, biases, row = (
+                slice(start, middle),
+                slice(middle, stop),
+                (n, 1, n_out) if n > 1 else (n_out,),
+            )
+            layers.append(
                 _Layer(
                     vector[weights].view(*lead, n_out, n_in),
                     vector[biases].view(row),
@@ -83,73 +78,91 @@ class Perceptrons:
                 )
             )
             start = stop
+        self._set(spec, n, layers, _Memory(spec, n, vector) if memory is None else memory._memory)
+
+    def _set(self, spec: MLPSpec, n: int, layers: list[_Layer], memory: _Memory) -> None:
+        self.spec, self.n, self._layers, self._memory = spec, n, layers, memory
+        self._kept: tuple[int, Tensor, list[Tensor], Tensor] | None = None
+        self._each = [self] if n == 1 else [self.one(k) for k in range(n)]
 
     def one(self, k: int) -> Perceptrons:
         """The k-th of them alone, on the same weights and gradients."""
         alone = object.__new__(Perceptrons)
-        alone.spec, alone.n, alone.leaves = self.spec, 1, self.leaves
-        alone._memory = _Memory(self.spec, 1, self.leaves[0])
-        alone._layers = [layer.one(k) for layer in self._layers]
+        layers = [layer.one(k) for layer in self._layers]
+        alone._set(self.spec, 1, layers, _Memory(self.spec, 1, layers[0].weight))
         return alone
 
-    def __call__(self, inputs: Tensor, *, frozen: bool = False) -> Tensor:
+    def forward(self, inputs: Tensor, rows: int | None = None) -> Tensor:
         """``[K, B, out]``, or ``[B, out]`` if K is 1; nothing else will write there.
 
         Args:
             inputs: ``[B, in]``, in the parameters' type; longer rows, such as images, are flattened.
-            frozen: The weights get no gradient from these outputs; the inputs do if they ask for one.
+            rows: How many of the first rows a backward pass may follow for; None: all.
         """
         inputs = inputs if inputs.ndim == 2 else inputs.reshape(len(inputs), -1)
-        if torch.is_grad_enabled():
-            return _Node.apply(inputs, None if frozen else self.leaves[0], self)
-        result, hidden = self.forward(inputs)
-        self._memory.give_back(hidden)
-        return result
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What the last layer gives, and the buffers with what the hidden ones gave."""
-        hidden = self._memory.take(len(inputs))
+        turn, hidden = self._memory.take(len(inputs))
         x = self._for_all(inputs)
         for layer, out in zip(self._layers, [*hidden, None], strict=True):
             x = layer.forward(x, out)
-        return x, hidden
+        if rows is None or rows == len(inputs):
+            self._kept = turn, inputs, hidden, x
+        else:
+            self._kept = turn, inputs[:rows], [h[..., :rows, :] for h in hidden], x[..., :rows, :]
+        return x
 
-    def backward(
-        self,
-        delta: Tensor,
-        inputs: Tensor,
-        hidden: list[Tensor],
-        result: Tensor,
-        *,
-        weights: bool,
-        by_inputs: bool,
-    ) -> Tensor | None:
-        """Add to the gradients of the weights, and give that of the inputs, as far as either is wanted.
+    def backward(self, delta: Tensor) -> None:
+        """Overwrite the gradients of all weights.
 
         Args:
-            delta: Derivative by the last layer's outputs; not written to.
-            inputs: ``[B, in]``.
-            hidden: The buffers from :meth:`forward`; other evaluations use them afterwards.
-            result: The last layer's outputs.
-            weights: Whether weights get gradients.
-            by_inputs: Whether the gradient ``[B, in]`` of the inputs is returned.
+            delta: Derivative of a loss by what the last :meth:`forward` gave; not written to.
+
+        Raises:
+            RuntimeError: There was no forward pass since the last backward pass.
         """
+        inputs, hidden, result = self._last()
         before, after = [self._for_all(inputs), *hidden], [*hidden, result]
-        products = self._memory.take(len(inputs))
+        products = self._memory.products(len(inputs))
         for i in range(len(self._layers) - 1, -1, -1):
             layer = self._layers[i]
-            if layer.activation in _DIFFERENTIATE:
-                # what a hidden layer gave is not needed any more once its derivative is known
-                into = after[i] if i < len(hidden) else torch.empty_like(delta)
-                delta = _DIFFERENTIATE[layer.activation](delta, after[i], into)
-            if weights:
-                layer.accumulate(delta, before[i])
+            # what a hidden layer gave is not needed any more once its derivative is known
+            delta = layer.through(delta, after[i], after[i] if i < len(hidden) else None)
+            layer.gradients(delta, before[i])
             if i:
                 delta = layer.backward(delta, products[i - 1])
-        found = self._layers[0].by_inputs(delta) if by_inputs else None
-        self._memory.give_back(products)
-        self._memory.give_back(hidden)
-        return found.sum(0) if found is not None and self.n > 1 else found
+
+    def slopes(self, chosen: Tensor | None, start: int) -> Tensor:
+        """Derivative ``[B, in - start]`` of one output by the inputs from column ``start`` on; weights are left out.
+
+        Args:
+            chosen: ``[B]``, which of the K each row is about; None: the first.
+            start: The first column.
+
+        Raises:
+            RuntimeError: As for :meth:`backward`.
+        """
+        inputs, hidden, result = self._last()
+        after = [*hidden, result]
+        found = result.new_empty(len(inputs), inputs.shape[1] - start)
+        for k, alone in enumerate(self._each):
+            mine = [y if self.n == 1 else y[k] for y in after]
+            rows = None if chosen is None else (chosen == k).nonzero().squeeze(1)
+            if rows is not None and len(rows) < len(inputs):
+                mine = [y.index_select(0, rows) for y in mine]
+            delta = mine[-1].new_ones(mine[-1].shape)
+            for i in range(len(alone._layers) - 1, -1, -1):
+                layer = alone._layers[i]
+                delta = layer.through(delta, mine[i], mine[i] if i < len(hidden) else None)
+                delta = layer.backward(delta, None) if i else layer.by_inputs(delta, start)
+            if rows is None:
+                return delta
+            found.index_copy_(0, rows, delta)
+        return found
+
+    def _last(self) -> tuple[Tensor, list[Tensor], Tensor]:
+        kept, self._kept = self._kept, None
+        if kept is None or kept[0] != self._memory.turn:
+            raise RuntimeError("a backward pass needs a forward pass just before it")
+        return kept[1:]
 
     def _for_all(self, inputs: Tensor) -> Tensor:
         """The same inputs for each of the K."""
@@ -161,20 +174,25 @@ class _Memory:
 
     def __init__(self, spec: MLPSpec, n: int, like: Tensor) -> None:
         self._widths, self._lead, self._like = spec.sizes[1:-1], (n,) if n > 1 else (), like.detach()
-        self._free: dict[int, list[list[Tensor]]] = {}
+        self._hidden: dict[int, list[Tensor]] = {}
+        self._products: dict[int, list[Tensor]] = {}
+        self.turn = 0
 
-    def take(self, b: int) -> list[Tensor]:
-        """One buffer ``[K, b, width]`` for each hidden layer."""
-        free = self._free.get(b)
-        if free:
-            return free.pop()
-        if len(self._free) >= _KEPT_SIZES:
-            self._free.clear()
-        return [self._like.new_empty(*self._lead, b, width) for width in self._widths]
+    def take(self, b: int) -> tuple[int, list[Tensor]]:
+        """A number that says whose turn it is, and one buffer ``[K, b, width]`` for each hidden layer."""
+        self.turn += 1
+        return self.turn, self._of(self._hidden, b)
 
-    def give_back(self, buffers: list[Tensor]) -> None:
-        if buffers:
-            self._free.setdefault(buffers[0].shape[-2], []).append(buffers)
+    def products(self, b: int) -> list[Tensor]:
+        """As many buffers for a backward pass."""
+        return self._of(self._products, b)
+
+    def _of(self, kept: dict[int, list[Tensor]], b: int) -> list[Tensor]:
+        if b not in kept:
+            if len(kept) >= _KEPT_SIZES:
+                kept.clear()
+            kept[b] = [self._like.new_empty(*self._lead, b, width) for width in self._widths]
+        return kept[b]
 
 
 class _Layer:
@@ -187,57 +205,41 @@ class _Layer:
     def __init__(
         self, weight: Tensor, bias: Tensor, d_weight: Tensor, d_bias: Tensor, activation: str
     ) -> None:
-        self.activation = activation
-        self._activate = _ACTIVATE.get(activation)
-        self._weight, self._bias, self._d_weight, self._d_bias = weight, bias, d_weight, d_bias
+        self.weight, self._bias, self._d_weight, self._d_bias = weight, bias, d_weight, d_bias
+        self._activation = activation
+        self._activate, self._differentiate = _ACTIVATE.get(activation), _DIFFERENTIATE.get(activation)
         stacked = weight.ndim == 3
         self._add_product: Callable[..., Tensor] = torch.baddbmm if stacked else torch.addmm
         self._product: Callable[..., Tensor] = torch.bmm if stacked else torch.mm
         n_out, n_in = weight.shape[-2:]
-        self._wide_input, self._single_output = n_in >= n_out, n_out == 1
+        self._wide_input, self._single_output, self._transposed = n_in >= n_out, n_out == 1, weight.mT
 
     def one(self, k: int) -> _Layer:
         return _Layer(
-            self._weight[k], self._bias[k, 0], self._d_weight[k], self._d_bias[k, 0], self.activation
+            self.weight[k], self._bias[k, 0], self._d_weight[k], self._d_bias[k, 0], self._activation
         )
 
     def forward(self, x: Tensor, out: Tensor | None) -> Tensor:
-        y = self._add_product(self._bias, x, self._weight.mT, out=out)
+        y = self._add_product(self._bias, x, self._transposed, out=out)
         return y if self._activate is None else self._activate(y)
 
-    def accumulate(self, delta: Tensor, x: Tensor) -> None:
+    def through(self, delta: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
+        """The derivative by the activation's input."""
+        if self._differentiate is None:
+            return delta
+        return self._differentiate(delta, y, torch.empty_like(delta) if out is None else out)
+
+    def gradients(self, delta: Tensor, x: Tensor) -> None:
         if self._wide_input:
-            self._add_product(self._d_weight, delta.mT, x, out=self._d_weight)
+            self._product(delta.mT, x, out=self._d_weight)
         else:
-            self._d_weight.add_(self._product(x.mT, delta).mT)
-        self._d_bias.add_(delta.sum(-2, keepdim=delta.ndim == 3))
+            self._d_weight.copy_(self._product(x.mT, delta).mT)
+        torch.sum(delta, -2, keepdim=delta.ndim == 3, out=self._d_bias)
 
-    def backward(self, delta: Tensor, out: Tensor) -> Tensor:
+    def backward(self, delta: Tensor, out: Tensor | None) -> Tensor:
         if self._single_output:
-            return torch.mul(delta, self._weight, out=out)
-        return self._product(delta, self._weight, out=out)
+            return torch.mul(delta, self.weight, out=out)
+        return self._product(delta, self.weight, out=out)
 
-    def by_inputs(self, delta: Tensor) -> Tensor:
-        return self._product(self._weight.mT, delta.mT).mT
-
-
-class _Node(torch.autograd.Function):
-    """One evaluation; the parameter vector is an input only so that autograd comes here."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, vector: Tensor | None, networks: Perceptrons) -> Tensor:
-        result, hidden = networks.forward(inputs)
-        # saved through autograd: the result, held as an attribute, would keep itself alive
-        ctx.save_for_backward(inputs, result)
-        ctx.networks, ctx.hidden, ctx.trained = networks, hidden, vector is not None
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, None, None]:
-        (delta,) = grad_outputs
-        inputs, result = ctx.saved_tensors
-        hidden, ctx.hidden = ctx.hidden, None
-        by_inputs = ctx.networks.backward(
-            delta, inputs, hidden, result, weights=ctx.trained, by_inputs=ctx.needs_input_grad[0]
-        )
-        return by_inputs, None, None
+    def by_inputs(self, delta: Tensor, start: int) -> Tensor:
+        return self._product(self.weight[..., start:].mT, delta.mT).mT

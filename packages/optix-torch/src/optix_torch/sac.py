@@ -28,7 +28,7 @@ from optix_core import hyperparams as declared
 from optix_core.plugin import AgentContext
 from optix_core.types import HyperparamSet
 from optix_torch import squashed
-from optix_torch.continuous_agent import ContinuousAgent, weighted_squares
+from optix_torch.continuous_agent import ContinuousAgent
 from optix_torch.continuous_parts import sac_parts
 from optix_torch.descent import Descent
 from optix_torch.specs.sac import HYPERS
@@ -134,31 +134,21 @@ class TorchSACAgent(ContinuousAgent):
 
     def _gradient_step(self) -> None:
         hp, actor, critics, alpha = self._hp, self._actor, self._critics, self.alpha
-        limit = hp["max_grad_norm"] or math.inf
         batch, noise = self._draw(), self._noise(2)
+        outputs, next_outputs = actor.outputs_of_both(batch.observations, batch.following)
         # Targets: the present policy chooses what comes next, the slow critics say what that is worth.
-        with torch.no_grad():
-            next_actions, next_log_probs = squashed.sample(actor.online(batch.following), noise[0])
-            next_values = critics.target_values(batch.following, next_actions).amin(0)
-            targets = batch.rewards + batch.discounts * (next_values - alpha * next_log_probs)
-        # Critics.
-        critics.training.flat.grad.zero_()
-        values = critics.values(batch.observations, batch.actions)
-        critic_loss = weighted_squares(values, targets, batch.weights)
-        critic_loss.backward(inputs=critics.leaves)
-        if not self._critic_descent.step(
-            limit, critic_loss=critic_loss.detach(), q_mean=values.detach().mean()
-        ):
+        following = squashed.sample(next_outputs, noise[0])
+        next_values = critics.target_values(batch.following, following.actions).min(axis=0)
+        targets = batch.rewards + batch.discounts * (next_values - alpha * following.log_probs)
+        if not self._critic_step(batch, targets):
             return
-        self._prioritize(batch, values - targets)
-        # Actor: climbs the critics as they are now, whose own weights need no gradient.
-        actor.training.flat.grad.zero_()
-        actions, log_probs = squashed.sample(actor.online(batch.observations), noise[1])
-        least = critics.values(batch.observations, actions, frozen=True).amin(0)
-        actor_loss = (alpha * log_probs - least).mean()
-        actor_loss.backward(inputs=actor.online.leaves)
-        entropy = -float(log_probs.detach().mean())
-        stepped = self._actor_descent.step(limit, actor_loss=actor_loss.detach(), entropy=entropy)
+        # Actor: minimises mean(alpha log pi - min Q), climbing the critics as they are now.
+        chosen = squashed.sample(outputs, noise[1])
+        values, slopes = critics.least(batch.observations, chosen.actions)
+        entropy = -float(chosen.log_probs.mean())
+        loss = -alpha * entropy - float(values.mean())
+        actor.backward(chosen.gradient(slopes * (-1.0 / len(values)), alpha / len(values)))
+        stepped = self._actor_descent.step(hp["max_grad_norm"] or math.inf, actor_loss=loss, entropy=entropy)
         # Temperature: the derivative of -log(alpha) (log pi + target entropy), the log-density a constant.
         if stepped and not hp["alpha"]:
             target_entropy = hp["target_entropy_per_dim"] * self._action_dim

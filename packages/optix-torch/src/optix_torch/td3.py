@@ -26,7 +26,7 @@ from optix_core import hyperparams as declared
 from optix_core.plugin import AgentContext
 from optix_core.state import State
 from optix_core.types import HyperparamSet
-from optix_torch.continuous_agent import ContinuousAgent, weighted_squares
+from optix_torch.continuous_agent import ContinuousAgent
 from optix_torch.continuous_parts import td3_parts
 from optix_torch.specs.td3 import HYPERS
 from optix_torch.twin import Actor, TwinCritics
@@ -121,32 +121,21 @@ class TorchTD3Agent(ContinuousAgent):
 
     def _gradient_step(self) -> None:
         hp, actor, critics = self._hp, self._actor, self._critics
-        limit = hp["max_grad_norm"] or math.inf
         batch, noise = self._draw(), self._noise(1)[0]
         # Targets: similar actions shall have similar values.
-        with torch.no_grad():
-            smoothing = (noise * hp["target_noise"]).clamp(-hp["target_noise_clip"], hp["target_noise_clip"])
-            next_actions = (actor.target(batch.following) + smoothing).clamp(-1.0, 1.0)
-            next_values = critics.target_values(batch.following, next_actions).amin(0)
-            targets = batch.rewards + batch.discounts * next_values
-        # Critics.
-        critics.training.flat.grad.zero_()
-        values = critics.values(batch.observations, batch.actions)
-        critic_loss = weighted_squares(values, targets, batch.weights)
-        critic_loss.backward(inputs=critics.leaves)
-        if not self._critic_descent.step(
-            limit, critic_loss=critic_loss.detach(), q_mean=values.detach().mean()
-        ):
+        smoothing = (hp["target_noise"] * noise).clip(-hp["target_noise_clip"], hp["target_noise_clip"])
+        next_actions = (actor.target_outputs(batch.following) + smoothing).clip(-1.0, 1.0)
+        next_values = critics.target_values(batch.following, next_actions).min(axis=0)
+        targets = batch.rewards + batch.discounts * next_values
+        if not self._critic_step(batch, targets):
             return
-        self._prioritize(batch, values - targets)
-        # Actor and all targets, delayed.
+        # Actor and all targets, delayed: minimises -mean(Q1).
         self._steps.count += 1
         if self._steps.count % hp["policy_delay"]:
             return
-        actor.training.flat.grad.zero_()
-        actor_loss = -critics.first_value(batch.observations, actor.online(batch.observations)).mean()
-        actor_loss.backward(inputs=actor.online.leaves)
-        self._actor_descent.step(limit, actor_loss=actor_loss.detach())
+        values, slopes = critics.first(batch.observations, actor.outputs(batch.observations))
+        actor.backward(slopes * (-1.0 / len(values)))
+        self._actor_descent.step(hp["max_grad_norm"] or math.inf, actor_loss=-float(values.mean()))
         critics.target.polyak(hp["tau"])
         self._target_actor.polyak(hp["tau"])
 

@@ -7,22 +7,26 @@ other module is evaluated as it is.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optix_core.acting import MLPSpec
 from optix_core.acting.policy import Normalizes
 from optix_core.errors import ConfigError
 from optix_torch.device import resolve_device
+from optix_torch.flat import FlatParameters
 from optix_torch.mirror import Mirror
 from optix_torch.networks import as_function, standard_mlp
 from optix_torch.perceptrons import Perceptrons
 from optix_torch.targets import TargetNetwork
 from optix_torch.trainable import Trainable
 
+Array = NDArray[np.floating[Any]]
 ENGINES = ("auto", "closed_form", "autograd")
 
 
@@ -46,6 +50,8 @@ class EncodedCritic(nn.Module):
 class Actor:
     """The policy's network, trained and perhaps with a slow copy.
 
+    Results and derivatives are numpy arrays; observations are tensors as ``FlatParameters.tensor`` makes them.
+
     Args:
         module: ``[B, *obs]`` to ``[B, out]``.
         optimizer: Over its parameters.
@@ -57,9 +63,7 @@ class Actor:
     Attributes:
         training: The network and its optimizer.
         mirror: Evaluates it on the host, for raw observations.
-        online: Differentiable.
         target_network: None without one.
-        target: The slow copy as a function.
 
     Raises:
         ConfigError: The engine cannot be used, or the optimizer lacks parameters.
@@ -82,18 +86,43 @@ class Actor:
         self.training = Trainable({"actor": module}, parameters, optimizer, self._set_from_outside)
         flat = self.training.flat
         self.mirror = Mirror(module, flat, observation_normalizer)
-        self.online: Perceptrons | Evaluated
-        if plain:
-            self.online = Perceptrons(plain[0], flat)
-        else:
-            self.online = Evaluated(_function(module), flat.parameters)
         self.target_network = TargetNetwork(module, flat) if with_target else None
+        self._function, self._graph = _function(module), torch.empty(0)
+        self._closed = Perceptrons(plain[0], flat) if plain else None
+        self._target: Callable[[Any], Tensor] | None = None
         if self.target_network is not None:
             copy = self.target_network
-            if plain and isinstance(self.online, Perceptrons):
-                self.target: Callable[[Any], Tensor] = Perceptrons(plain[0], copy.flat, memory=self.online)
+            if plain:
+                self._target = Perceptrons(plain[0], copy.flat, memory=self._closed).forward
             else:
-                self.target = _function(copy.module)
+                self._target = _function(copy.module)
+
+    def outputs(self, observations: Any) -> Array:
+        """``[B, out]``; :meth:`backward` may follow."""
+        if self._closed is not None:
+            return _array(self._closed.forward(observations))
+        self._graph = self._function(observations)
+        return _array(self._graph)
+
+    def outputs_of_both(self, observations: Any, following: Any) -> tuple[Array, Array]:
+        """``[B, out]`` for each; :meth:`backward` may follow for the first."""
+        if self._closed is not None:
+            b = len(observations)
+            found = _array(self._closed.forward(torch.cat([observations, following]), b))
+            return found[:b], found[b:]
+        with torch.no_grad():
+            after = _array(self._function(following))
+        return self.outputs(observations), after
+
+    def target_outputs(self, observations: Any) -> Array:
+        """``[B, out]`` of the slow copy."""
+        assert self._target is not None
+        with torch.no_grad():
+            return _array(self._target(observations))
+
+    def backward(self, by_outputs: Array) -> None:
+        """Make ``training.flat.grad`` the gradient of a loss, given its derivative by the outputs."""
+        _backward(self.training.flat, self._closed, self._graph, by_outputs)
 
     def _set_from_outside(self) -> None:
         self.mirror.refresh()
@@ -103,6 +132,8 @@ class Actor:
 
 class TwinCritics:
     """Two critics, trained by one optimizer, and their slow copies.
+
+    Results and derivatives are numpy arrays, actions too; observations are tensors.
 
     Args:
         critic1: Observations and actions, as one row ``[B, obs + A]`` or, if its ``forward`` has two parameters, apart,
@@ -116,7 +147,6 @@ class TwinCritics:
         modules: Both, by name.
         training: Both networks and their optimizer.
         target: Their slow copies.
-        leaves: What gradients are taken by, for ``backward(inputs=...)``.
 
     Raises:
         ConfigError: The critics cannot be told how to be called, the engine cannot be used, or the optimizer lacks
@@ -144,50 +174,83 @@ class TwinCritics:
         self.training = Trainable(self.modules, parameters, optimizer, self._set_from_outside)
         flat = self.training.flat
         self.target = TargetNetwork(both, flat)
+        self._graph = torch.empty(0)
         self._closed: Perceptrons | None = None
-        self.leaves: Sequence[Tensor] = flat.parameters
         if plain:
             self._closed = Perceptrons(plain[0], flat, 2)
-            self.leaves = self._closed.leaves
             self._first = self._closed.one(0)
             self._closed_target = Perceptrons(plain[0], self.target.flat, 2, memory=self._closed)
         else:
             copies: Any = self.target.module
-            self._pairs = _pair(critic1, critic2)
-            self._target_pairs = _pair(copies["critic1"], copies["critic2"])
+            self._pair = _pair(critic1, critic2)
+            self._target_pair = _pair(copies["critic1"], copies["critic2"])
             self._alone = _called_with_pair(critic1)
+
+    def values(self, observations: Any, actions: Array) -> Array:
+        """``[2, B]``; :meth:`backward` may follow."""
+        if self._closed is not None:
+            return _array(self._closed.forward(self._row(observations, actions)))[..., 0]
+        self._graph = self._pair(observations, self._tensor(actions))
+        return _array(self._graph)
+
+    def backward(self, by_values: Array) -> None:
+        """Make ``training.flat.grad`` the gradient of a loss, given its derivative ``[2, B]`` by the values."""
+        given = by_values if self._closed is None else by_values[..., None]
+        _backward(self.training.flat, self._closed, self._graph, given)
+
+    def target_values(self, observations: Any, actions: Array) -> Array:
+        """``[2, B]`` of the slow copies."""
+        if self._closed is not None:
+            return _array(self._closed_target.forward(self._row(observations, actions)))[..., 0]
+        with torch.no_grad():
+            return _array(self._target_pair(observations, self._tensor(actions)))
+
+    def least(self, observations: Any, actions: Array) -> tuple[Array, Array]:
+        """The smaller value ``[B]``, and its derivative ``[B, A]`` by the actions."""
+        if self._closed is None:
+            return self._climbed(lambda o, a: self._pair(o, a).min(dim=0).values, observations, actions)
+        values = self._closed.forward(self._row(observations, actions)).squeeze(-1)
+        smaller, chosen = values.min(dim=0)
+        slopes = self._closed.slopes(chosen, self._closed.spec.sizes[0] - actions.shape[1])
+        return _array(smaller), _array(slopes)
+
+    def first(self, observations: Any, actions: Array) -> tuple[Array, Array]:
+        """The first critic's value ``[B]``, and its derivative ``[B, A]`` by the actions."""
+        if self._closed is None:
+            return self._climbed(lambda o, a: self._alone(o, a).reshape(-1), observations, actions)
+        values = self._first.forward(self._row(observations, actions)).squeeze(-1)
+        return _array(values), _array(self._first.slopes(None, self._first.spec.sizes[0] - actions.shape[1]))
+
+    def _climbed(
+        self, function: Callable[[Any, Tensor], Tensor], observations: Any, actions: Array
+    ) -> tuple[Array, Array]:
+        a = self._tensor(actions).requires_grad_()
+        values = function(observations, a)
+        (slopes,) = torch.autograd.grad(values.sum(), a)  # the weights' gradients are not made
+        return _array(values), _array(slopes)
+
+    def _row(self, observations: Tensor, actions: Array) -> Tensor:
+        return _row(observations, self._tensor(actions))
+
+    def _tensor(self, actions: Array) -> Tensor:
+        tensor: Tensor = self.training.flat.tensor(actions)
+        return tensor
 
     def _set_from_outside(self) -> None:
         self.target.copy()
 
-    def values(self, observations: Any, actions: Tensor, *, frozen: bool = False) -> Tensor:
-        """``[2, B]``, differentiable; by actions only, if ``frozen`` (or if ``backward(inputs=...)`` says so)."""
-        if self._closed is not None:
-            return self._closed(_row(observations, actions), frozen=frozen).squeeze(-1)
-        return self._pairs(observations, actions)
 
-    def first_value(self, observations: Any, actions: Tensor) -> Tensor:
-        """``[B]`` of the first critic alone, differentiable by actions."""
-        if self._closed is not None:
-            return self._first(_row(observations, actions), frozen=True).squeeze(-1)
-        return self._alone(observations, actions).reshape(-1)
-
-    def target_values(self, observations: Any, actions: Tensor) -> Tensor:
-        """``[2, B]`` of the slow copies."""
-        if self._closed is not None:
-            return self._closed_target(_row(observations, actions)).squeeze(-1)
-        return self._target_pairs(observations, actions)
+def _backward(flat: FlatParameters, closed: Perceptrons | None, graph: Tensor, given: Array) -> None:
+    delta: Tensor = flat.tensor(given)
+    if closed is not None:
+        closed.backward(delta)
+    else:
+        flat.grad.zero_()
+        graph.backward(delta, inputs=flat.parameters)
 
 
-class Evaluated:
-    """Any function of tensors, behind the interface of :class:`~optix_torch.perceptrons.Perceptrons`."""
-
-    def __init__(self, function: Callable[[Any], Tensor], leaves: Sequence[Tensor]) -> None:
-        self._function, self.leaves = function, leaves
-
-    def __call__(self, inputs: Any) -> Tensor:
-        """``[B, out]``."""
-        return self._function(inputs)
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().cpu().numpy()
 
 
 def _plain_shapes(engine: str, what: str, *modules: nn.Module) -> tuple[MLPSpec, list[nn.Parameter]] | None:
