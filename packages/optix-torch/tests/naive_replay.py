@@ -102,10 +102,14 @@ def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.flo
         adam = torch.optim.Adam(net.parameters(), lr=LR)
         return TorchDQNAgent(net, CHOICES, adam, hp, "cpu", engine=engine, seed=0)
     if kind == "Rainbow":
+        sharp = options.pop("sharp", False)
         hp = {**COMMON, **SUPPORT, "target_update_freq": 12, "max_grad_norm": 0.5, **options}
         noisy = RainbowQNetwork(
             OBS, CHOICES, (8, 6), Z, sigma_0=0.7, generator=torch.Generator().manual_seed(4)
         )
+        if sharp:  # probabilities far below what a clamp would leave
+            with torch.no_grad():
+                noisy.layers[-1].mu_b.mul_(40.0)
         noisy = noisy.to(dtype)
         adam = torch.optim.Adam(noisy.parameters(), lr=LR, eps=1.5e-4)
         return TorchRainbowDQNAgent(noisy, CHOICES, OBS, adam, hp, "cpu", engine=engine, seed=0)
@@ -367,7 +371,7 @@ def critics_of(f: Follower, step: dict[str, Any], rows: dict[str, Any], y: np.nd
 
 def expected_sac(f: Follower, step: dict[str, Any]) -> dict[str, Any]:
     rows, before, hp = rows_of(f, step), step["before"], f.agent._hp
-    alpha, noise = hp["alpha"] or float(np.exp(step["alpha"])), step["noise"].double().numpy()
+    alpha, noise = hp["alpha"] or float(np.exp(step["alpha"])), np.asarray(step["noise"], np.float64)
 
     def policy(seen: torch.Tensor, eps: np.ndarray) -> Any:
         out = at(f, "actor", before["actor"])(seen)
@@ -407,7 +411,7 @@ def expected_td3(f: Follower, step: dict[str, Any]) -> dict[str, Any]:
     rows, before, hp = rows_of(f, step), step["before"], f.agent._hp
     with torch.no_grad():
         greedy = at(f, "actor_target", before["actor_target"])(rows["following"]).numpy()
-        noise = step["noise"][0].double().numpy() * hp["target_noise"]
+        noise = np.asarray(step["noise"][0], np.float64) * hp["target_noise"]
         smoothed = actor_critic.smoothed_actions(greedy, noise, hp["target_noise_clip"])
         slow = twin(
             f, "critics_target", before["critics_target"], rows["following"], torch.from_numpy(smoothed)
