@@ -19,6 +19,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from optix_core.normalizers import RewardNormalizer
 from optix_core.rl.masking import split_masks, with_masks
 from optix_core.rl.reference import policies
 from optix_core.rl.reference.ppo import ppo_policy_loss, ppo_value_loss
@@ -91,11 +92,12 @@ class Adam:
 
 @dataclass
 class Trace:
-    """What happened, step by step: weights before it, the gradient there, and three losses."""
+    """What happened, step by step: weights before, the gradient there, three losses, and log-ratios of samples."""
 
     weights: list[np.ndarray] = field(default_factory=list)
     gradients: list[np.ndarray] = field(default_factory=list)
     losses: list[dict[str, float]] = field(default_factory=list)
+    log_ratios: list[np.ndarray] = field(default_factory=list)
     final: Any = None
     report: Any = None
 
@@ -122,8 +124,10 @@ HP = {
 LR, EPS = 1e-2, 1e-5
 
 
-def feed_forward(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.float64, **hp: Any) -> Any:
-    """A PPO agent from a user's own networks."""
+def feed_forward(
+    kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.float64, scaled: bool = False, **hp: Any
+) -> Any:
+    """A PPO agent from a user's own networks; with rewards ``scaled``, its first window only can be compared."""
     rng = np.random.default_rng(1)
     actor: nn.Module = sequential(rng, OBS, 8, WIDTH[kind], dtype=dtype)
     if kind == "gaussian":
@@ -131,6 +135,8 @@ def feed_forward(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.
     critic = sequential(rng, OBS, 7, 1, dtype=dtype)
     adam = torch.optim.Adam([*actor.parameters(), *critic.parameters()], lr=LR, eps=EPS)
     more: dict[str, Any] = {"action_space": SPACES[kind], "engine": engine, "seed": 0}
+    if scaled:
+        more["reward_normalizer"] = RewardNormalizer(gamma=HP["gamma"])
     if kind.startswith("gaussian"):
         return TorchGaussianPPOAgent(actor, critic, adam, 2, {**HP, **hp}, "cpu", **more)
     return TorchPPOAgent(actor, critic, adam, {**HP, **hp}, "cpu", **more)
@@ -220,8 +226,21 @@ def follow(agent: Any, window: EpisodeData, monkeypatch: Any) -> Trace:
 # --- what it should have done --------------------------------------------------------------------------------------
 
 
+def scaled_rewards(window: EpisodeData, gamma: float) -> np.ndarray:
+    """Rewards over the deviation of the running discounted returns, which begin anew with every episode."""
+    running = []
+    for n in range(window.rewards.shape[1]):
+        total = 0.0
+        for t in range(len(window.rewards)):
+            total = gamma * total + window.rewards[t, n]
+            running.append(total)
+            if window.terminated[t, n] or window.truncated[t, n]:
+                total = 0.0
+    return np.clip(window.rewards / np.sqrt(np.var(running) + 1e-8), -10.0, 10.0)
+
+
 def advantages_of(
-    window: EpisodeData, values: np.ndarray, following: np.ndarray, hp: Any
+    window: EpisodeData, rewards: np.ndarray, values: np.ndarray, following: np.ndarray, hp: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """GAE from its definition, standardised over the window, and the critic's targets; ``[T, N]``."""
     found = np.zeros(values.shape)
@@ -230,7 +249,7 @@ def advantages_of(
         for t in reversed(range(len(values))):
             ended, over = window.terminated[t, n], window.terminated[t, n] or window.truncated[t, n]
             future = 0.0 if ended else hp["gamma"] * following[t, n]
-            delta = window.rewards[t, n] + future - values[t, n]
+            delta = rewards[t, n] + future - values[t, n]
             carry = delta + (0.0 if over else hp["gamma"] * hp["gae_lambda"] * carry)
             found[t, n] = carry
     return (found - found.mean()) / found.std(), found + values
@@ -255,7 +274,7 @@ def evaluate(
 
 def descend(
     kind: str, double: Double, outputs: torch.Tensor, values: torch.Tensor, rows: Any, hp: Any
-) -> dict[str, float]:
+) -> tuple[dict[str, float], np.ndarray]:
     """Losses of a minibatch, and their gradient in ``double``; ``rows`` holds what the window says of it."""
     policy = evaluate(kind, double, outputs, rows["actions"], rows["masks"])
     surrogate = ppo_policy_loss(policy, rows["old"], rows["advantages"], hp["clip_ratio"], hp["entropy_coef"])
@@ -270,11 +289,12 @@ def descend(
         d_outputs = np.concatenate([by["mean"], by["log_std"]], axis=1) if "mean" in by else by["logits"]
     d_values = hp["vf_coef"] * value.gradients["values"]
     torch.autograd.backward([outputs, values], [torch.from_numpy(d_outputs), torch.from_numpy(d_values)])
-    return {
+    found = {
         "policy_loss": float(surrogate.each.mean()),
         "value_loss": value.value,
         "entropy": float(policy.entropies.mean()),
     }
+    return found, policy.log_probs - rows["old"]
 
 
 def columns(window: EpisodeData) -> tuple[np.ndarray, Any, np.ndarray]:
@@ -310,7 +330,10 @@ def expected(agent: Any, kind: str, window: EpisodeData, followed: Trace | None,
             out, v = forward(double, seen.reshape(-1, OBS))
             _, v_next = forward(double, following.reshape(-1, OBS))
     values, after = (x.numpy().reshape(steps, n_envs) for x in (v, v_next))
-    advantages, targets = advantages_of(window, values, after, hp)
+    rewards = window.rewards
+    if agent._normalizers.reward is not None:
+        rewards = scaled_rewards(window, hp["gamma"])
+    advantages, targets = advantages_of(window, rewards, values, after, hp)
     flat = {
         "actions": window.actions.reshape(steps * n_envs, *window.actions.shape[2:]),
         "masks": None if masks is None else masks.reshape(steps * n_envs, -1),
@@ -341,7 +364,9 @@ def expected(agent: Any, kind: str, window: EpisodeData, followed: Trace | None,
                 outputs, found = run.minibatch(seen, set(piece.tolist()))
                 piece = np.array(run.order)  # noqa: PLW2901  # the same rows, in another order
             rows = {name: None if a is None else a[piece] for name, a in flat.items()}
-            trace.losses.append(descend(kind, double, outputs, found, rows, hp))
+            losses, log_ratios = descend(kind, double, outputs, found, rows, hp)
+            trace.losses.append(losses)
+            trace.log_ratios.append(log_ratios)
             trace.weights.append(now.astype(np.float64))
             trace.gradients.append(double.gradient())
             now = adam(now, trace.gradients[-1])
@@ -458,6 +483,12 @@ def check(
         for name in ("policy_loss", "value_loss", "entropy"):
             exact = float(np.mean([losses[name] for losses in wanted.losses]))
             assert abs(trace.report[name] - exact) <= 1e-6 * max(1.0, abs(exact)) + (atol - 1e-6), name
+        last = np.concatenate(wanted.log_ratios[-(len(wanted.log_ratios) // HP["n_epochs"]) :])
+        close = {"rtol": 1e-5, "atol": atol}
+        np.testing.assert_allclose(trace.report["approx_kl"], (np.exp(last) - 1.0 - last).mean(), **close)
+        outside = (np.abs(np.exp(last) - 1.0) > HP["clip_ratio"]).mean()
+        np.testing.assert_allclose(trace.report["clip_fraction"], outside, **close)
+        assert trace.report["n_updates"] == len(wanted.gradients)
         if seed == 0 and trace.final.dtype == np.float64:  # Adam's moments are zero only then
             for k, vector in enumerate([*trace.weights[1:], trace.final]):
                 wanted_next = wanted.weights[k + 1] if k + 1 < len(wanted.weights) else wanted.final

@@ -428,6 +428,31 @@ def expected_td3(f: Follower, step: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+class Priorities:
+    """What priorities and importance weights should be (Schaul et al. 2016, arXiv:1511.05952, sections 3.3 and 3.4)."""
+
+    def __init__(self) -> None:
+        self.of: list[float] = []
+        self.largest = 1.0
+
+    def weights(self, f: Follower, step: dict[str, Any]) -> np.ndarray:
+        """``[B]`` of the rows that were drawn; rows that came since the last draw get the largest priority."""
+        hp, shown = f.agent._hp, (step["newest"] + 1) * f.stream.n
+        self.of += [self.largest] * (shown - len(self.of))
+        beta = hp["per_beta"]
+        if f.kind in {"DQN", "Rainbow"}:
+            beta += (1.0 - beta) * min(1.0, shown / hp["per_beta_steps"])
+        mass = (np.array(self.of) + 1e-6) ** hp["per_alpha"]
+        p = mass[step["indices"]] / mass.sum()
+        weights = (len(mass) * p) ** -beta
+        return weights / weights.max()
+
+    def update(self, step: dict[str, Any]) -> None:
+        for index, p in zip(step["indices"].tolist(), step["priorities"].tolist(), strict=True):
+            self.of[index] = p
+        self.largest = max(self.largest, float(step["priorities"].max()))
+
+
 EXPECTED = {"DQN": expected_dqn, "Rainbow": expected_rainbow, "SAC": expected_sac, "TD3": expected_td3}
 
 
@@ -442,7 +467,7 @@ def check(kind: str, *, masked: bool = False, atol: float = 1e-6, steps: int = 4
     """
     agent = agent_for(kind, **options)
     f = Follower(agent, kind, Stream(kind, steps, masked=masked))
-    hp, worst = agent._hp, 0.0
+    hp, worst, priorities = agent._hp, 0.0, Priorities()
     assert len(f.steps) == 2 * steps - hp["learning_starts"], "gradient steps"
     limits = dict.fromkeys(STEPS[kind].values(), hp["max_grad_norm"] or np.inf) | {"temperature": np.inf}
     eps = 1.5e-4 if kind == "Rainbow" else 1e-8
@@ -465,6 +490,10 @@ def check(kind: str, *, masked: bool = False, atol: float = 1e-6, steps: int = 4
                 after = adams[name](made["from"], made["gradient"].astype(np.float64))
                 np.testing.assert_allclose(made["to"], after, rtol=1e-6, atol=1e-9, err_msg=f"step of {name}")
         if agent._prioritized is not None:
+            np.testing.assert_allclose(
+                step["weights"], priorities.weights(f, step), rtol=1e-5, err_msg="weights"
+            )
+            priorities.update(step)
             np.testing.assert_allclose(step["priorities"], wanted["priorities"], rtol=1e-6, atol=3 * atol)
         for online in ("actor", "critics"):
             if (target := f"{online}_target") in step["before"]:

@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import planted
 import pytest
+import torch
 
 PER = {"per_alpha": 0.6, "n_step": 3}
+LATE = {"per_beta_steps": 40}
 CHECKS: dict[str, Any] = {
     "ppo": lambda m: planted.ppo_update(m, value_clip=0.2),
     "ppo masked": lambda m: planted.ppo_update(m, "ragged", masked=True),
     "ppo discrete masked": lambda m: planted.ppo_update(m, masked=True),
     "ppo bits": lambda m: planted.ppo_update(m, "bits"),
     "ppo autograd": lambda m: planted.ppo_update(m, engine="autograd", value_clip=0.2),
+    "ppo scaled": lambda m: planted.ppo_update(m, scaled=True),
     "gaussian": lambda m: planted.ppo_update(m, "gaussian"),
     "recurrent": planted.recurrent_update,
     "first policy": lambda m: planted.first_policy_is_nearly_uniform(),
@@ -29,7 +32,7 @@ CHECKS: dict[str, Any] = {
     "statistics gaussian": lambda m: planted.ratio_is_one_with_statistics(planted.gaussian_ppo, planted.BOX),
     "reward discount": lambda m: planted.reward_discount_follows(),
     "dqn": lambda m: planted.replay_update("DQN"),
-    "dqn n-step": lambda m: planted.replay_update("DQN", dueling=True, masked=True, **PER),
+    "dqn n-step": lambda m: planted.replay_update("DQN", dueling=True, masked=True, **PER, **LATE),
     "dqn autograd": lambda m: planted.replay_update("DQN", engine="autograd", **PER),
     "rainbow": lambda m: planted.replay_update("Rainbow", gamma=1.0, n_step=1),
     "rainbow masked": lambda m: planted.replay_update("Rainbow", masked=True),
@@ -138,12 +141,24 @@ SLIPS = [
          [("observations = self._normalizers.observations(seen)",
            "self._normalizers.after_window(seen); observations = self._normalizers.observations(seen)")],
          "statistics"),
-    Slip("the same, Gaussian PPO", "torch.gaussian_ppo:TorchGaussianPPOAgent._learn",
+    Slip("statistics that move too early, Gaussian PPO", "torch.gaussian_ppo:TorchGaussianPPOAgent._learn",
          [('observations = self._normalizers.observations(rows(window, "observations"))',
            'self._normalizers.after_window(rows(window, "observations")); '
            + 'observations = self._normalizers.observations(rows(window, "observations"))')], "statistics gaussian"),
     Slip("a discount of reward scaling that stays behind", "torch.normalizing:Normalizers.set_gamma",
          [("self.reward.gamma = gamma", "pass")], "reward discount"),
+    Slip("reward scaling that runs on over time limits", "torch.ppo:TorchPPOAgent._learn",
+         [('window.time_major("rewards"), boundary)', 'window.time_major("rewards"), terminated)')], "ppo scaled"),
+    Slip("rewards scaled before their statistics move", "torch.normalizing:Normalizers.rewards",
+         [("self.reward.update(raw, boundary)", "pass")], "ppo scaled"),
+    Slip("rewards that are centred", "core.normalizers:RewardNormalizer.normalize",
+         [("np.asarray(rewards, np.float64) / scale",
+           "(np.asarray(rewards, np.float64) - np.mean(rewards)) / scale")], "ppo scaled"),
+    Slip("a divergence that may be negative", "torch.closed_form:ClosedFormEngine.update",
+         [("(np.expm1(clamped) - together)", "(-together)")], "ppo"),
+    Slip("a divergence that may be negative, by autograd", "torch.autograd:approximate_kl",
+         [("log_ratios.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).expm1() - log_ratios", "-log_ratios")],
+         "ppo autograd"),
     # --- recurrent PPO
     Slip("memory that is not reset inside a sequence", "torch.sequences:Sequences.cut",
          [("ends[:-1, n]", "ends[:0, n]")], "recurrent"),
@@ -175,6 +190,17 @@ SLIPS = [
          [("powers[last + 1]", "powers[1]")], "sac n-step"),
     Slip("gradient steps counted in calls instead of environment steps", "core.replay.cadence:Cadence.advance",
          [("self.env_steps += n_steps", "self.env_steps += 1")], "dqn"),
+    Slip("weights without beta", "core.replay.prioritized:PrioritizedReplay.weights",
+         [("** -beta", "** -1.0")], "sac n-step"),
+    Slip("a beta that stays", "torch.value_agent:ValueAgent._beta",
+         [('linear(self._hp["per_beta"], 1.0, self._hp["per_beta_steps"])(self._cadence.env_steps)',
+           'self._hp["per_beta"]')], "dqn n-step"),
+    Slip("priorities without alpha", "core.replay.prioritized:PrioritizedReplay._powers",
+         [("** self._alpha", "** 1.0")], "dqn n-step"),
+    Slip("new rows with the priority 1", "core.replay.prioritized:PrioritizedReplay._catch_up",
+         [("leaf = self._powers(np.asarray([self._largest]))", "leaf = 1.0")], "dqn n-step"),
+    Slip("priorities that are never updated", "core.replay.prioritized:PrioritizedReplay.update_priorities",
+         [("self._raw[indices] = given", "pass")], "dqn n-step"),
     # --- DQN
     Slip("targets from the online network, DQN", "torch.dqn:TorchDQNAgent._gradient_step",
          [("engine.target(following)", "engine.online(following)")], "dqn"),
@@ -232,7 +258,7 @@ SLIPS = [
     Slip("noise that is kept on in greedy acting", "torch.noisy_learning:ClosedFormNoisy.act_values",
          [("outputs(observations, rng)", "outputs(observations, rng or np.random.default_rng())")],
          "greedy Rainbow"),
-    Slip("the same by autograd", "torch.noisy_learning:AutogradNoisy.act_values",
+    Slip("noise that is kept on, by autograd", "torch.noisy_learning:AutogradNoisy.act_values",
          [("if rng is not None:", "if rng := rng or np.random.default_rng():")], "greedy Rainbow autograd"),
     Slip("noise that is not drawn anew for learning", "torch.noisy_learning:ClosedFormNoisy.resample",
          [("_fill(noise, self._spec, rng)", "_fill(noise, self._spec, np.random.default_rng(0))")], "rainbow"),
@@ -341,6 +367,15 @@ SLIPS = [
     Slip("a time limit taken for an end, hindsight", "core.replay.her:HindsightReplay.draw",
          [('(replay.column("flags")[at] & TERMINATED)', '(replay.column("flags")[at] != 0)')], "hindsight"),
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Products of a few dozen numbers take longest where threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", list(CHECKS))

@@ -25,6 +25,15 @@ HEADS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Products of a few dozen numbers take longest where threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @ENGINES
 @pytest.mark.parametrize("kind,masked", HEADS)
 @pytest.mark.parametrize("value_clip", [0.0, 0.2])
@@ -41,6 +50,11 @@ def test_ppo_and_gaussian_ppo(kind, masked, value_clip, engine, monkeypatch):
 def test_ppo_in_single_precision(kind, masked, engine, monkeypatch):
     agent = naive_ppo.feed_forward(kind, engine=engine, dtype=SINGLE, value_clip=0.2)
     naive_ppo.check(agent, kind, monkeypatch, masked=masked)
+
+
+@pytest.mark.parametrize("kind", ["discrete", "gaussian"])
+def test_ppo_with_scaled_rewards(kind, monkeypatch):
+    assert naive_ppo.check(naive_ppo.feed_forward(kind, scaled=True), kind, monkeypatch) < 1e-9
 
 
 def test_both_sides_of_the_clips_are_met(monkeypatch):
@@ -91,7 +105,7 @@ OPTIONS = {
     "DQN": [
         {},
         {"double": False, "tau": 0.3},
-        {"masked": True, "n_step": 3, "per_alpha": 0.6, "dueling": True},
+        {"masked": True, "n_step": 3, "per_alpha": 0.6, "per_beta_steps": 60, "dueling": True},
     ],
     # with a gamma of 1 or 1/2 and rewards of whole steps of the support, shifted atoms fall on atoms
     "Rainbow": [{"gamma": 1.0, "n_step": 1}, {"gamma": 0.5, "masked": True}, {"tau": 0.3, "per_alpha": 0.0}],
