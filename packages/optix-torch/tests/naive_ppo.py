@@ -25,6 +25,7 @@ from optix_core.rl.reference import policies
 from optix_core.rl.reference.ppo import ppo_policy_loss, ppo_value_loss
 from optix_core.types import EpisodeData
 from optix_torch import GaussianActor, TorchGaussianPPOAgent, TorchPPOAgent, TorchRecurrentPPOAgent
+from optix_torch.encoder_modules import Encoded
 from optix_torch.engine import StepGuard
 from optix_torch.sequences import Sequences
 
@@ -125,15 +126,28 @@ LR, EPS = 1e-2, 1e-5
 
 
 def feed_forward(
-    kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.float64, scaled: bool = False, **hp: Any
+    kind: str,
+    *,
+    engine: str = "auto",
+    dtype: torch.dtype = torch.float64,
+    scaled: bool = False,
+    encoded: bool = False,
+    **hp: Any,
 ) -> Any:
-    """A PPO agent from a user's own networks; with rewards ``scaled``, its first window only can be compared."""
+    """A PPO agent from a user's own networks; with rewards ``scaled``, its first window only can be compared.
+
+    ``encoded``: actor and critic share a layer that is none of those that have a closed form.
+    """
     rng = np.random.default_rng(1)
     actor: nn.Module = sequential(rng, OBS, 8, WIDTH[kind], dtype=dtype)
     if kind == "gaussian":
         actor = GaussianActor(actor, 2, -0.3).to(dtype)
-    critic = sequential(rng, OBS, 7, 1, dtype=dtype)
-    adam = torch.optim.Adam([*actor.parameters(), *critic.parameters()], lr=LR, eps=EPS)
+    critic: nn.Module = sequential(rng, OBS, 7, 1, dtype=dtype)
+    if encoded:
+        encoder = nn.Sequential(*sequential(rng, OBS, OBS, dtype=dtype), nn.Softsign())
+        actor, critic = Encoded(encoder, actor), Encoded(encoder, critic)
+    owned = {id(p): p for module in (actor, critic) for p in module.parameters()}
+    adam = torch.optim.Adam(list(owned.values()), lr=LR, eps=EPS)
     more: dict[str, Any] = {"action_space": SPACES[kind], "engine": engine, "seed": 0}
     if scaled:
         more["reward_normalizer"] = RewardNormalizer(gamma=HP["gamma"])

@@ -19,8 +19,10 @@ from torch import nn
 from optix_core.rl.masking import split_masks, with_masks
 from optix_core.rl.reference import actor_critic, q_learning
 from optix_torch import RainbowQNetwork, TorchDQNAgent, TorchRainbowDQNAgent, TorchSACAgent, TorchTD3Agent
+from optix_torch.encoder_modules import Encoded
 from optix_torch.noisy import factors
 from optix_torch.q_network import Dueling
+from optix_torch.twin import EncodedCritic
 
 OBS, CHOICES, DIM, Z = 3, 4, 2, 9
 LR = 1e-3
@@ -93,12 +95,18 @@ SUPPORT = {"v_min": -2.0, "v_max": 2.0, "n_atoms": Z}
 def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.float64, **options: Any) -> Any:
     """An agent from a user's own networks."""
     rng = np.random.default_rng(4)
-    dueling = options.pop("dueling", False)
+    dueling, encoded = options.pop("dueling", False), options.pop("encoded", False)
+
+    def encoder() -> nn.Module:
+        """A layer that has no closed form."""
+        return nn.Sequential(*sequential(rng, OBS, OBS, dtype=dtype), nn.Softsign())
+
     if kind == "DQN":
         hp = {**COMMON, "target_update_freq": 12, "max_grad_norm": 0.5, **options}
-        net = sequential(rng, OBS, 8, 7, CHOICES + dueling, dtype=dtype)
+        net: Any = sequential(rng, OBS, 8, 7, CHOICES + dueling, dtype=dtype)
         if dueling:
             net.append(Dueling())
+        net = Encoded(encoder(), net) if encoded else net
         adam = torch.optim.Adam(net.parameters(), lr=LR)
         return TorchDQNAgent(net, CHOICES, adam, hp, "cpu", engine=engine, seed=0)
     if kind == "Rainbow":
@@ -118,9 +126,13 @@ def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.flo
     actor: nn.Module = sequential(rng, OBS, 8, outputs, dtype=dtype)
     if kind == "TD3":
         actor.append(nn.Tanh())
-    critics = [sequential(rng, OBS + DIM, 8, 6, 1, dtype=dtype) for _ in range(2)]
+    critics: list[nn.Module] = [sequential(rng, OBS + DIM, 8, 6, 1, dtype=dtype) for _ in range(2)]
+    if encoded:  # by one encoder for both critics, and one for the actor
+        shared, actor = encoder(), Encoded(encoder(), actor)
+        critics = [EncodedCritic(shared, critic) for critic in critics]
     first = torch.optim.Adam(actor.parameters(), lr=LR)
-    second = torch.optim.Adam([p for critic in critics for p in critic.parameters()], lr=LR)
+    owned = {id(p): p for critic in critics for p in critic.parameters()}
+    second = torch.optim.Adam(list(owned.values()), lr=LR)
     if kind == "TD3":
         return TorchTD3Agent(actor, *critics, DIM, first, second, hp, "cpu", engine=engine, seed=0)
     alpha = torch.optim.Adam([torch.tensor([-0.7], dtype=dtype, requires_grad=True)], lr=LR)
@@ -289,6 +301,7 @@ def expected_dqn(f: Follower, step: dict[str, Any]) -> dict[str, Any]:
 def noisy_logits(network: Any, x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """``[B, A, Z]`` of a Rainbow network whose weights get noise from ``rng``, layer by layer."""
     layers = list(network.layers)
+    x = x if network.encoder is None else network.encoder(x)
     for i, layer in enumerate(layers):
         drawn = torch.from_numpy(factors(rng, (layer.in_features + layer.out_features,))).double()
         e_in, e_out = drawn[: layer.in_features], drawn[layer.in_features :]
@@ -339,8 +352,11 @@ def expected_rainbow(f: Follower, step: dict[str, Any]) -> dict[str, Any]:
 
 def twin(f: Follower, name: str, vector: np.ndarray, seen: torch.Tensor, actions: torch.Tensor) -> Any:
     both: Any = at(f, name, vector)
-    row = torch.cat([seen, actions], dim=-1)
-    return both["critic1"](row)[:, 0], both["critic2"](row)[:, 0]
+    if isinstance(both["critic1"], EncodedCritic):
+        critics = ((both[name].trunk, both[name].encoder(seen)) for name in ("critic1", "critic2"))
+    else:
+        critics = ((both[name], seen) for name in ("critic1", "critic2"))
+    return tuple(critic(torch.cat([x, actions], dim=-1))[:, 0] for critic, x in critics)
 
 
 def climbed(f: Follower, vector: np.ndarray, seen: torch.Tensor, actions: np.ndarray) -> Any:

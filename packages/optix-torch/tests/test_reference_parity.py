@@ -52,6 +52,13 @@ def test_ppo_in_single_precision(kind, masked, engine, monkeypatch):
     naive_ppo.check(agent, kind, monkeypatch, masked=masked)
 
 
+@pytest.mark.parametrize("kind", ["discrete", "gaussian_net"])
+def test_ppo_with_a_shared_encoder(kind, monkeypatch):
+    agent = naive_ppo.feed_forward(kind, encoded=True)
+    assert agent._networks.engine_name == "autograd"
+    assert naive_ppo.check(agent, kind, monkeypatch) < 1e-9
+
+
 @pytest.mark.parametrize("kind", ["discrete", "gaussian"])
 def test_ppo_with_scaled_rewards(kind, monkeypatch):
     assert naive_ppo.check(naive_ppo.feed_forward(kind, scaled=True), kind, monkeypatch) < 1e-9
@@ -132,6 +139,12 @@ def test_agents_with_replay(kind, options, engine):
 @pytest.mark.parametrize("kind", ["DQN", "Rainbow", "SAC", "TD3"])
 def test_agents_with_replay_in_single_precision(kind, engine):
     naive_replay.check(kind, engine=engine, steps=25, dtype=SINGLE, n_step=2)
+
+
+@pytest.mark.parametrize("kind", ["DQN", "Rainbow", "SAC", "TD3"])
+def test_agents_with_replay_and_encoders(kind):
+    """Networks without a closed form; the critics of SAC and TD3 share an encoder."""
+    naive_replay.check(kind, steps=20, encoded=True, n_step=2)
 
 
 def test_shifted_atoms_do_fall_on_atoms():
