@@ -51,13 +51,13 @@ class TestSAC(AgentConformance):
 
 class TestSACByAutograd(AgentConformance):
     agent = "optix-torch:SAC"
-    options = {
-        **OFF_POLICY,
-        "engine": "autograd",
-        "per_alpha": 0.6,
-        "n_step": 3,
-        "normalize_observations": True,
-    }  # noqa: RUF012
+    options = {**OFF_POLICY, "engine": "autograd", "per_alpha": 0.6, "n_step": 3}  # noqa: RUF012
+
+
+class TestSACWithStatistics(AgentConformance):
+    agent = "optix-torch:SAC"
+    # statistics move with the first window; weights shall move with it too, for they are stored together
+    options = {**OFF_POLICY, "normalize_observations": True, "learning_starts": 0}  # noqa: RUF012
 
 
 class TestTD3(AgentConformance):

@@ -186,6 +186,9 @@ def test_one_step_of_sac_is_the_reference(engine, n_step):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_one_step_of_td3_is_the_reference(engine):
     agent = warm("td3", engine=engine, hyperparams={"tau": 0.1, "policy_delay": 1, "target_noise": 0.5})
+    with torch.no_grad():  # near the bounds, so that smoothing would pass them
+        list(agent._actor.module.parameters())[-1].copy_(torch.tensor([1.5, -1.5]))
+    agent._target_actor.copy()
     batch, noise, pairs = next_draw(agent, 1)
     actor, critic1, critic2 = copy.deepcopy(networks(agent))
     slow, slow_actor = copy.deepcopy(agent._critics.target.module), copy.deepcopy(agent._target_actor.module)
@@ -195,6 +198,7 @@ def test_one_step_of_td3_is_the_reference(engine):
     proposed = slow_actor(torch.tensor(batch.next_observations, dtype=torch.float64)).detach().numpy()
     smoothed = reference.smoothed_actions(proposed, 0.5 * noise[0].astype(np.float64), 0.5)
     assert np.abs(smoothed - proposed).max() > 0.4  # the clip of the noise is at work
+    assert (np.abs(smoothed) == 1.0).any()  # and that of the action
     nexts = torch.tensor(np.concatenate([batch.next_observations, smoothed], 1), dtype=torch.float64)
     y = reference.td3_targets(
         batch.rewards,

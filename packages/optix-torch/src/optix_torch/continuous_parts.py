@@ -64,7 +64,7 @@ def _parts(
         hidden_sizes: Widths of the hidden layers of all three.
         activation: Between them.
         encoder: See :func:`optix_torch.encoders.observation_input`. The critics share one.
-        normalize_observations: Standardise them with running statistics.
+        normalize_observations: Standardise them with running statistics; images stay as they are.
         hindsight: Relabelled rows per row that is not, in goal environments; 0: none.
         hindsight_strategy: Where those goals come from.
         threads: Of PyTorch while learning.
@@ -90,12 +90,8 @@ def _parts(
         for _ in range(2)
     )
     seen = describe_space(space)
-    if normalize_observations and (seen.kind != "box" or inputs.has_image):
-        raise ConfigError(
-            f"{owner}: normalize_observations=True needs observations that are one array of numbers and no image; "
-            f"these are {seen.label}. Leave it out, or wrap the environment in FlattenObservation."
-        )
-    normalizer, _ = make_normalizers(seen.shape if normalize_observations else None, None)
+    normalized = normalize_observations and not inputs.is_image
+    normalizer, _ = make_normalizers(seen.shape if normalized else None, None, seen.dtype)
     critics = {id(p): p for critic in (critic1, critic2) for p in critic.parameters()}
     return {
         "actor": actor,
