@@ -7,7 +7,7 @@ from dataclasses import replace
 from optix_core.plugin import AgentSpec, Hyper, Option
 from optix_torch.specs.dqn import OBSERVATION_SPACES, OPTIONS, REPLAY_HYPERS
 
-_DEFAULTS = {"batch_size": 32}
+_DEFAULTS = {"batch_size": 32, "target_update_freq": 100}
 
 HYPERS: tuple[Hyper, ...] = (
     Hyper(
