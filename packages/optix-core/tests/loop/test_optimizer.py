@@ -355,7 +355,7 @@ def test_a_run_that_somebody_works_on_cannot_be_resumed_and_its_log_stays(tmp_pa
 
 
 def test_a_directory_that_cannot_hold_a_run_is_refused_before_the_first_step(tmp_path, monkeypatch):
-    def refuse(self, size=0):
+    def refuse(self, size=0, shared=0):
         raise CheckpointError("no space")
 
     monkeypatch.setattr(CheckpointStore, "preflight", refuse)

@@ -36,6 +36,7 @@ def test_cores_own_components_come_through_the_same_hooks(kit) -> None:
         "tuner": ["spsa", "fixed"],
         "callback": ["progress"],
         "evaluator": ["mean_return"],
+        "exporter": ["onnx", "numpy"],
         "env_provider": ["optix"],
     }
     assert registry.pipeline("vector").spec.vectorized
@@ -45,7 +46,7 @@ def test_cores_own_components_come_through_the_same_hooks(kit) -> None:
 
 def test_lookups_of_every_kind(kit) -> None:
     registry = kit.registry()
-    for kind in ("agents", "topology_mutators", "exporters", "runners", "commands"):
+    for kind in ("agents", "topology_mutators", "runners", "commands"):
         assert getattr(registry, kind)() == ()
         with pytest.raises(PluginNotFound, match="No plugin offers any"):
             getattr(registry, kind[:-1])("x")
@@ -54,8 +55,9 @@ def test_lookups_of_every_kind(kit) -> None:
     assert registry.evaluator("mean_return").spec.kind == "evaluator"
     assert [c.spec.name for c in registry.evaluators()] == ["mean_return"]
     assert [c.spec.name for c in registry.tuners()] == ["spsa", "fixed"]
+    assert [c.spec.format for c in registry.exporters()] == ["onnx", "numpy"]
     assert [c.spec.namespace for c in registry.env_providers()] == ["optix"]
-    assert len(registry.components()) == 8
+    assert len(registry.components()) == 10
     assert registry.components("topology-mutators") == registry.components("mutator") == ()
     with pytest.raises(PluginError, match=r"no kind of component called 'tunner'. Did you mean 'tuner'"):
         registry.components("tunner")
