@@ -19,7 +19,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from optix_core.normalizers import RewardNormalizer
+from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 from optix_core.rl.masking import split_masks, with_masks
 from optix_core.rl.reference import policies
 from optix_core.rl.reference.ppo import ppo_policy_loss, ppo_value_loss
@@ -40,6 +40,26 @@ SPACES = {
 }
 NVEC = {"ragged": (3, 2), "even": (2, 2, 2)}
 WIDTH = {"discrete": 5, "ragged": 5, "even": 6, "bits": 4, "gaussian": 2, "gaussian_net": 4}
+
+
+EARLIER = np.random.default_rng(9).normal([1.0, 0.0, -0.5], [2.0, 0.3, 1.0], (500, OBS)).astype(np.float32)
+"""Observations that agents with running statistics have seen before."""
+
+
+def statistics() -> ObsNormalizer:
+    """Of :data:`EARLIER`."""
+    found = ObsNormalizer(OBS)
+    found.update(EARLIER)
+    return found
+
+
+def standardized(agent: Any, x: np.ndarray) -> np.ndarray:
+    """Observations as an agent's networks should see them, in float64."""
+    x = x.astype(np.float64)
+    if agent._normalizers.observation is None:
+        return x
+    earlier = EARLIER.astype(np.float64)
+    return np.clip((x - earlier.mean(axis=0)) / earlier.std(axis=0), -10.0, 10.0)
 
 
 class Double:
@@ -132,9 +152,10 @@ def feed_forward(
     dtype: torch.dtype = torch.float64,
     scaled: bool = False,
     encoded: bool = False,
+    normalized: bool = False,
     **hp: Any,
 ) -> Any:
-    """A PPO agent from a user's own networks; with rewards ``scaled``, its first window only can be compared.
+    """A PPO agent from a user's own networks; if ``scaled`` or ``normalized``, only its first window can be compared.
 
     ``encoded``: actor and critic share a layer that is none of those that have a closed form.
     """
@@ -149,6 +170,8 @@ def feed_forward(
     owned = {id(p): p for module in (actor, critic) for p in module.parameters()}
     adam = torch.optim.Adam(list(owned.values()), lr=LR, eps=EPS)
     more: dict[str, Any] = {"action_space": SPACES[kind], "engine": engine, "seed": 0}
+    if normalized:
+        more["observation_normalizer"] = statistics()
     if scaled:
         more["reward_normalizer"] = RewardNormalizer(gamma=HP["gamma"])
     if kind.startswith("gaussian"):
@@ -157,7 +180,13 @@ def feed_forward(
 
 
 def recurrent(
-    kind: str, cell: str, *, shared: bool = False, dtype: torch.dtype = torch.float64, **hp: Any
+    kind: str,
+    cell: str,
+    *,
+    shared: bool = False,
+    dtype: torch.dtype = torch.float64,
+    normalized: bool = False,
+    **hp: Any,
 ) -> Any:
     """A recurrent PPO agent from a user's own networks."""
     rng, layer = np.random.default_rng(2), {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
@@ -175,6 +204,7 @@ def recurrent(
     return TorchRecurrentPPOAgent(
         rnns[0], actor, critic, 2 if kind == "gaussian" else WIDTH[kind], adam, {**HP, "bptt_len": 4, **hp}, "cpu",
         critic_rnn=None if shared else rnns[1], action_space=SPACES[kind], seed=0,
+        observation_normalizer=statistics() if normalized else None,
     )  # fmt: skip
 
 
@@ -311,11 +341,11 @@ def descend(
     return found, policy.log_probs - rows["old"]
 
 
-def columns(window: EpisodeData) -> tuple[np.ndarray, Any, np.ndarray]:
+def columns(agent: Any, window: EpisodeData) -> tuple[np.ndarray, Any, np.ndarray]:
     """Observations ``[T, N, obs]`` in float64, masks, and what truly followed."""
     seen, masks = split_masks(window.observations)
     following, _ = split_masks(window.next_observations())
-    return seen.astype(np.float64), masks, following.astype(np.float64)
+    return standardized(agent, seen), masks, standardized(agent, following)
 
 
 def expected(agent: Any, kind: str, window: EpisodeData, followed: Trace | None, rng: Any) -> Trace:
@@ -330,7 +360,7 @@ def expected(agent: Any, kind: str, window: EpisodeData, followed: Trace | None,
     """
     training, hp = agent._networks.training, agent.get_hyperparams().params
     double = Double(training.modules, training.flat.parameters)
-    seen, masks, following = columns(window)
+    seen, masks, following = columns(agent, window)
     steps, n_envs = window.rewards.shape
     memory = None
     if isinstance(agent, TorchRecurrentPPOAgent):

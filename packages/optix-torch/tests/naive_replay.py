@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from naive_ppo import Adam, Double, sequential
+from naive_ppo import Adam, Double, sequential, standardized, statistics
 from torch import nn
 
 from optix_core.rl.masking import split_masks, with_masks
@@ -96,6 +96,9 @@ def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.flo
     """An agent from a user's own networks."""
     rng = np.random.default_rng(4)
     dueling, encoded = options.pop("dueling", False), options.pop("encoded", False)
+    more: dict[str, Any] = {"engine": engine, "seed": 0}
+    if options.pop("normalized", False):
+        more["observation_normalizer"] = statistics()
 
     def encoder() -> nn.Module:
         """A layer that has no closed form."""
@@ -108,7 +111,7 @@ def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.flo
             net.append(Dueling())
         net = Encoded(encoder(), net) if encoded else net
         adam = torch.optim.Adam(net.parameters(), lr=LR)
-        return TorchDQNAgent(net, CHOICES, adam, hp, "cpu", engine=engine, seed=0)
+        return TorchDQNAgent(net, CHOICES, adam, hp, "cpu", **more)
     if kind == "Rainbow":
         sharp = options.pop("sharp", False)
         hp = {**COMMON, **SUPPORT, "target_update_freq": 12, "max_grad_norm": 0.5, **options}
@@ -120,7 +123,7 @@ def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.flo
                 noisy.layers[-1].mu_b.mul_(40.0)
         noisy = noisy.to(dtype)
         adam = torch.optim.Adam(noisy.parameters(), lr=LR, eps=1.5e-4)
-        return TorchRainbowDQNAgent(noisy, CHOICES, OBS, adam, hp, "cpu", engine=engine, seed=0)
+        return TorchRainbowDQNAgent(noisy, CHOICES, OBS, adam, hp, "cpu", **more)
     hp = {**COMMON, "tau": 0.1, **options}
     outputs = 2 * DIM if kind == "SAC" else DIM
     actor: nn.Module = sequential(rng, OBS, 8, outputs, dtype=dtype)
@@ -134,9 +137,9 @@ def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.flo
     owned = {id(p): p for critic in critics for p in critic.parameters()}
     second = torch.optim.Adam(list(owned.values()), lr=LR)
     if kind == "TD3":
-        return TorchTD3Agent(actor, *critics, DIM, first, second, hp, "cpu", engine=engine, seed=0)
+        return TorchTD3Agent(actor, *critics, DIM, first, second, hp, "cpu", **more)
     alpha = torch.optim.Adam([torch.tensor([-0.7], dtype=dtype, requires_grad=True)], lr=LR)
-    return TorchSACAgent(actor, *critics, DIM, first, second, alpha, hp, "cpu", engine=engine, seed=0)
+    return TorchSACAgent(actor, *critics, DIM, first, second, alpha, hp, "cpu", **more)
 
 
 NETWORKS = {
@@ -275,7 +278,10 @@ class Follower:
 
 def rows_of(f: Follower, step: dict[str, Any]) -> dict[str, Any]:
     hp = f.agent._hp
-    return f.stream.rows(step["indices"], step["newest"], hp["n_step"], hp["gamma"])
+    rows = f.stream.rows(step["indices"], step["newest"], hp["n_step"], hp["gamma"])
+    for name in ("observations", "following"):
+        rows[name] = torch.from_numpy(standardized(f.agent, rows[name].numpy()))
+    return rows
 
 
 def at(f: Follower, name: str, vector: np.ndarray) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 import naive_ppo
 import naive_replay
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Discrete
 
 from optix_core.plugin import AgentContext
@@ -44,8 +45,9 @@ def plant(monkeypatch: Any, where: str, *edits: tuple[str, str]) -> None:
             f"{where} has {source.count(piece)} times {piece!r}; write this slip anew"
         )
         source = source.replace(piece, replacement)
+    source = source.replace("super()", f"super({'.'.join(inner)}, self)")  # outside of a class it needs both
     made: dict[str, Any] = {}
-    exec(compile(source, f"<slip in {where}>", "exec"), plain.__globals__, made)  # what it is for
+    exec(compile(source, f"<slip in {where}>", "exec"), plain.__globals__, made)
     monkeypatch.setattr(owner, last, made[last])
 
 
@@ -82,6 +84,36 @@ def first_policy_is_nearly_uniform() -> None:
     agent = built(ppo, normalize_observations=False)
     p = np.array([agent.action_probs(row) for row in SEEN])
     assert -(p * np.log(p)).sum(axis=1).mean() > 0.999 * math.log(4)
+
+
+def layers_begin_as_published() -> None:
+    from optix_torch import dqn, noisy, rainbow, recurrent
+
+    assert built(ppo)._networks.training.optimizer.param_groups[0]["eps"] == 1e-5
+    layer = recurrent.recurrent_layer("lstm", 3, 4, generator=torch.Generator().manual_seed(0))
+    assert layer.bias_ih_l0.tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
+    gate = layer.weight_hh_l0[:4].detach()
+    torch.testing.assert_close(gate @ gate.T, torch.eye(4))
+    for noisy_layer in built(rainbow)._network.layers:
+        assert torch.all((noisy_layer.sigma_w * noisy_layer.in_features**0.5 - 0.5).abs() < 1e-6)
+    assert built(rainbow)._training.optimizer.param_groups[0]["eps"] == 1.5e-4
+    drawn = noisy.factors(np.random.default_rng(0), (50_000,)).astype(np.float64)
+    assert abs((drawn**4).mean() - 1.0) < 0.05  # E x^2
+    assert abs(drawn.mean()) < 0.02
+    assert np.abs(built(dqn).q_values(SEEN)).max() < 10.0
+
+
+def a_divergence_limit_ends_the_update(engine: str) -> None:
+    agent = naive_ppo.feed_forward("discrete", engine=engine, target_kl=1e-9, n_epochs=7)
+    assert agent.learn(naive_ppo.window_for(agent, "discrete"))["n_updates"] <= 8
+
+
+def asking_changes_nothing(kind: str) -> None:
+    agent = naive_replay.agent_for(kind, learning_starts=0) if kind in naive_replay.OF else built(ppo)
+    before = agent._streams.policy.bit_generator.state
+    for row in SEEN[:5]:
+        agent.act(row)
+    assert agent._streams.policy.bit_generator.state == before
 
 
 def every_sequence_is_learned_from() -> None:

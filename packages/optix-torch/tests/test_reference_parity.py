@@ -60,6 +60,13 @@ def test_ppo_with_a_shared_encoder(kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["discrete", "gaussian"])
+def test_ppo_agents_with_statistics_of_observations(kind, monkeypatch):
+    masked = kind == "discrete"
+    naive_ppo.check(naive_ppo.feed_forward(kind, normalized=True), kind, monkeypatch, masked=masked)
+    naive_ppo.check(naive_ppo.recurrent(kind, "gru", normalized=True), kind, monkeypatch, masked=masked)
+
+
+@pytest.mark.parametrize("kind", ["discrete", "gaussian"])
 def test_ppo_with_scaled_rewards(kind, monkeypatch):
     assert naive_ppo.check(naive_ppo.feed_forward(kind, scaled=True), kind, monkeypatch) < 1e-9
 
@@ -145,6 +152,11 @@ def test_agents_with_replay_in_single_precision(kind, engine):
 def test_agents_with_replay_and_encoders(kind):
     """Networks without a closed form; the critics of SAC and TD3 share an encoder."""
     naive_replay.check(kind, steps=20, encoded=True, n_step=2)
+
+
+@pytest.mark.parametrize("kind", ["DQN", "Rainbow", "SAC", "TD3"])
+def test_agents_with_replay_and_statistics(kind):
+    naive_replay.check(kind, steps=16, normalized=True, masked=kind == "Rainbow")
 
 
 def test_shifted_atoms_do_fall_on_atoms():
