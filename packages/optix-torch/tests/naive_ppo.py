@@ -364,6 +364,7 @@ def expected(agent: Any, kind: str, window: EpisodeData, followed: Trace | None,
     steps, n_envs = window.rewards.shape
     memory = None
     if isinstance(agent, TorchRecurrentPPOAgent):
+        assert window.hidden_states is not None
         memory = window.hidden_states.astype(np.float64)
         run = Unrolled(double, window, memory, hp["bptt_len"])
         with torch.no_grad():
@@ -528,7 +529,7 @@ def check(
             exact = float(np.mean([losses[name] for losses in wanted.losses]))
             assert abs(trace.report[name] - exact) <= 1e-6 * max(1.0, abs(exact)) + (atol - 1e-6), name
         last = np.concatenate(wanted.log_ratios[-(len(wanted.log_ratios) // HP["n_epochs"]) :])
-        close = {"rtol": 1e-5, "atol": atol}
+        close: Any = {"rtol": 1e-5, "atol": atol}
         np.testing.assert_allclose(trace.report["approx_kl"], (np.exp(last) - 1.0 - last).mean(), **close)
         outside = (np.abs(np.exp(last) - 1.0) > HP["clip_ratio"]).mean()
         np.testing.assert_allclose(trace.report["clip_fraction"], outside, **close)

@@ -19,10 +19,10 @@ from torch import nn
 from optix_core.rl.masking import split_masks, with_masks
 from optix_core.rl.reference import actor_critic, q_learning
 from optix_torch import RainbowQNetwork, TorchDQNAgent, TorchRainbowDQNAgent, TorchSACAgent, TorchTD3Agent
+from optix_torch.critics import EncodedCritic
 from optix_torch.encoder_modules import Encoded
 from optix_torch.noisy import factors
 from optix_torch.q_network import Dueling
-from optix_torch.twin import EncodedCritic
 
 OBS, CHOICES, DIM, Z = 3, 4, 2, 9
 LR = 1e-3
@@ -36,7 +36,7 @@ class Stream:
     ) -> None:
         rng = np.random.default_rng(seed)
         self.n = n
-        plain = rng.standard_normal((2 * steps + 1, n, OBS)).astype(np.float32)
+        plain: Any = rng.standard_normal((2 * steps + 1, n, OBS)).astype(np.float32)
         if masked:
             masks = rng.random((2 * steps + 1, n, CHOICES)) < 0.5
             masks[..., 1] = True
@@ -120,7 +120,8 @@ def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.flo
         )
         if sharp:  # probabilities far below what a clamp would leave
             with torch.no_grad():
-                noisy.layers[-1].mu_b.mul_(40.0)
+                last: Any = noisy.layers[-1]
+                last.mu_b.mul_(40.0)
         noisy = noisy.to(dtype)
         adam = torch.optim.Adam(noisy.parameters(), lr=LR, eps=1.5e-4)
         return TorchRainbowDQNAgent(noisy, CHOICES, OBS, adam, hp, "cpu", **more)
@@ -129,7 +130,7 @@ def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.flo
     actor: nn.Module = sequential(rng, OBS, 8, outputs, dtype=dtype)
     if kind == "TD3":
         actor.append(nn.Tanh())
-    critics: list[nn.Module] = [sequential(rng, OBS + DIM, 8, 6, 1, dtype=dtype) for _ in range(2)]
+    critics: Any = [sequential(rng, OBS + DIM, 8, 6, 1, dtype=dtype) for _ in range(2)]
     if encoded:  # by one encoder for both critics, and one for the actor
         shared, actor = encoder(), Encoded(encoder(), actor)
         critics = [EncodedCritic(shared, critic) for critic in critics]
@@ -137,9 +138,9 @@ def agent_for(kind: str, *, engine: str = "auto", dtype: torch.dtype = torch.flo
     owned = {id(p): p for critic in critics for p in critic.parameters()}
     second = torch.optim.Adam(list(owned.values()), lr=LR)
     if kind == "TD3":
-        return TorchTD3Agent(actor, *critics, DIM, first, second, hp, "cpu", **more)
+        return TorchTD3Agent(actor, critics[0], critics[1], DIM, first, second, hp, "cpu", **more)
     alpha = torch.optim.Adam([torch.tensor([-0.7], dtype=dtype, requires_grad=True)], lr=LR)
-    return TorchSACAgent(actor, *critics, DIM, first, second, alpha, hp, "cpu", **more)
+    return TorchSACAgent(actor, critics[0], critics[1], DIM, first, second, alpha, hp, "cpu", **more)
 
 
 NETWORKS = {
@@ -405,9 +406,8 @@ def expected_sac(f: Follower, step: dict[str, Any]) -> dict[str, Any]:
         slow = twin(
             f, "critics_target", before["critics_target"], rows["following"], torch.from_numpy(chosen.actions)
         )
-    y = actor_critic.soft_targets(
-        rows["rewards"], rows["discounts"], *(q.numpy() for q in slow), chosen.log_probs, alpha
-    )
+    slow1, slow2 = (q.numpy() for q in slow)
+    y = actor_critic.soft_targets(rows["rewards"], rows["discounts"], slow1, slow2, chosen.log_probs, alpha)
     found = critics_of(f, step, rows, y)
     out, chosen = policy(rows["observations"], noise[1])
     critics = step["made"]["critics"]["to"]  # they have learned by now

@@ -90,7 +90,7 @@ def layers_begin_as_published() -> None:
     from optix_torch import dqn, noisy, rainbow, recurrent
 
     assert built(ppo)._networks.training.optimizer.param_groups[0]["eps"] == 1e-5
-    layer = recurrent.recurrent_layer("lstm", 3, 4, generator=torch.Generator().manual_seed(0))
+    layer: Any = recurrent.recurrent_layer("lstm", 3, 4, generator=torch.Generator().manual_seed(0))
     assert layer.bias_ih_l0.tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
     gate = layer.weight_hh_l0[:4].detach()
     torch.testing.assert_close(gate @ gate.T, torch.eye(4))
@@ -126,7 +126,7 @@ def every_sequence_is_learned_from() -> None:
 
 def one_sample_is_no_catastrophe(monkeypatch: Any) -> None:
     agent = naive_ppo.feed_forward("discrete")
-    window = naive_ppo.window_for(agent, "discrete")
+    window: Any = naive_ppo.window_for(agent, "discrete")
     for name in ("observations", "actions", "rewards", "terminated", "truncated"):
         setattr(window, name, getattr(window, name)[:1, :1])
     window.n_envs, window.final_obs = 1, window.final_obs[:1]
@@ -161,7 +161,8 @@ def reward_discount_follows() -> None:
 
 
 def warm_up_is_uniform(kind: str) -> None:
-    agent = naive_replay.agent_for(kind, **({"epsilon": 0.2} if kind == "DQN" else {}))
+    options: Any = {"epsilon": 0.2} if kind == "DQN" else {}
+    agent = naive_replay.agent_for(kind, **options)
     seen = np.repeat(SEEN[:1], 4000, axis=0)
     actions = agent.act_batch(seen)
     if kind in {"DQN", "Rainbow"}:
@@ -232,7 +233,7 @@ def clipped_targets_are_warned_about() -> None:
     assert any("outside of the support" in str(warning.message) for warning in said)
 
 
-def hindsight(strategy: str = "future") -> None:
+def hindsight() -> None:
     """In environment 0, what is achieved after step t is t; episodes of 10 steps, the second cut by a time limit."""
     part = (np.float32, (1,))
     dtype = np.dtype([(name, *part) for name in ("observation", "achieved_goal", "desired_goal")])
@@ -240,7 +241,7 @@ def hindsight(strategy: str = "future") -> None:
     def reward(achieved: Any, desired: Any, info: Any) -> Any:
         return achieved[..., 0] + 1000.0 * desired[..., 0]
 
-    replay = HindsightReplay(ReplayBuffer(100), reward, k=4, strategy=strategy)
+    replay = HindsightReplay(ReplayBuffer(100), reward, k=4, strategy="future")
     for t in range(20):
         seen, after = np.zeros(1, dtype), np.zeros(1, dtype)
         seen["observation"], seen["achieved_goal"] = t, t - 1

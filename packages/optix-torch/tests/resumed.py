@@ -50,7 +50,8 @@ def trained(name: str) -> tuple[Any, gym.Env[Any, Any]]:
 def go_on(agent: Any, env: gym.Env[Any, Any]) -> dict[str, Any]:
     """Greedy actions, a window that it acts in and learns from, and digests of every part of its state afterwards."""
     rng = np.random.default_rng(0)
-    seen = rng.standard_normal((6, *env.observation_space.shape)).astype(np.float32)
+    shape = env.observation_space.shape or ()
+    seen = rng.standard_normal((6, *shape)).astype(np.float32)
     player = Player(agent)
     greedy = [np.asarray(player.decide(row, deterministic=True)[1]).tolist() for row in seen]
     window = collect(agent, env, 30, seed=7)

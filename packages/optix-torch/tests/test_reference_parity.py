@@ -10,6 +10,8 @@ its rounding error, its sign is chance, and Adam divides the size away.
 
 from __future__ import annotations
 
+from typing import Any
+
 import naive_ppo
 import naive_replay
 import numpy as np
@@ -173,7 +175,7 @@ def test_shifted_atoms_do_fall_on_atoms():
 @pytest.mark.parametrize("kind", ["DQN", "Rainbow", "SAC", "TD3"])
 def test_a_wrong_number_in_the_stream_is_noticed(kind):
     """The comparison can fail: one reward that the agent was told and the definition was not."""
-    stream = naive_replay.Stream(kind, 25)
+    stream: Any = naive_replay.Stream(kind, 25)
     right = stream.rows
 
     def rows(*args):
