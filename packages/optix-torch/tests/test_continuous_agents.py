@@ -6,8 +6,6 @@ import copy
 import dataclasses
 import json
 import math
-import subprocess
-import sys
 
 import gymnasium as gym
 import numpy as np
@@ -79,6 +77,10 @@ def warm(kind, **options):
     agent.set_hyperparams(HyperparamSet({"learning_starts": 10_000}))
     feed(agent, 50)
     agent.set_hyperparams(HyperparamSet({"learning_starts": starts}))
+    slow = [agent._critics.target, *([agent._target_actor] if kind == "td3" else [])]
+    with torch.no_grad():  # slow copies that are not equal to what they follow
+        for target in slow:
+            target.flat.vector.mul_(0.9)
     return agent
 
 
@@ -187,8 +189,8 @@ def test_one_step_of_sac_is_the_reference(engine, n_step):
 def test_one_step_of_td3_is_the_reference(engine):
     agent = warm("td3", engine=engine, hyperparams={"tau": 0.1, "policy_delay": 1, "target_noise": 0.5})
     with torch.no_grad():  # near the bounds, so that smoothing would pass them
-        list(agent._actor.module.parameters())[-1].copy_(torch.tensor([1.5, -1.5]))
-    agent._target_actor.copy()
+        for actor in (agent._actor.module, agent._target_actor.module):
+            list(actor.parameters())[-1].copy_(torch.tensor([1.5, -1.5]))
     batch, noise, pairs = next_draw(agent, 1)
     actor, critic1, critic2 = copy.deepcopy(networks(agent))
     slow, slow_actor = copy.deepcopy(agent._critics.target.module), copy.deepcopy(agent._target_actor.module)
@@ -564,30 +566,6 @@ def test_resume_is_exact(kind, per_alpha):
     assert json.dumps(agent.learn(_empty_window()), default=float)
     seen = np.ones((3, OBS), np.float32)
     assert np.array_equal(agent.act_batch(seen), other.act_batch(seen))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_process_acts_and_learns_the_same(kind, tmp_path):
-    program = f"""
-import sys
-sys.path[:0] = {[str(p) for p in sys.path]!r}
-import importlib.util, json, numpy as np, torch
-spec = importlib.util.spec_from_file_location("helpers", {__file__!r})
-helpers = importlib.util.module_from_spec(spec); spec.loader.exec_module(helpers)
-agent = helpers.by_hand({kind!r}, sgd=False)
-helpers.feed(agent, 30)
-helpers.feed(agent, 10, seed=4)
-agent.save_weights({str(tmp_path / "new")!r})
-print(json.dumps(agent.act_batch(np.ones((3, 3), np.float32)).tolist()))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    agent = by_hand(kind, sgd=False)
-    feed(agent, 30)
-    resumed = by_hand(kind, sgd=False, seed=3)
-    resumed.load_state_dict(agent.state_dict())
-    feed(resumed, 10, seed=4)
-    assert json.loads(done.stdout) == resumed.act_batch(np.ones((3, OBS), np.float32)).tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)

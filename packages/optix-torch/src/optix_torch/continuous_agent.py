@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
-from torch import Tensor
 
 from optix_core.errors import HyperparamError, SpaceError
-from optix_core.replay import Cadence, HindsightReplay, PrioritizedReplay, ReplayBuffer, observe_window
-from optix_core.rl.spaces import BoxScaler
+from optix_core.replay import Cadence, HindsightReplay, PrioritizedReplay, observe_window
 from optix_core.rl.successors import rows
 from optix_core.types import EpisodeData
+from optix_torch.continuous_setup import change_learning_rate, make_replay, scaler_of_bounded
 from optix_torch.descent import Descent
 from optix_torch.describing import Described, describe, to_box
 from optix_torch.normalizing import Normalizers
@@ -295,47 +294,6 @@ class ContinuousAgent(StoredAgent):
         change_learning_rate(self._trainables.values(), hp["learning_rate"])
         if self._prioritized is not None:
             self._prioritized.set_alpha(hp["per_alpha"])
-
-
-def make_replay(hp: Mapping[str, Any]) -> ReplayBuffer:
-    """Uniform replay, or prioritised if ``per_alpha`` is positive."""
-    if hp["per_alpha"] > 0:
-        return PrioritizedReplay(hp["replay_capacity"], alpha=hp["per_alpha"])
-    return ReplayBuffer(hp["replay_capacity"])
-
-
-def change_learning_rate(trainables: Iterable[Trainable], value: float) -> None:
-    """Give the first group of the first optimizer the rate ``value``; all others keep their ratio to it.
-
-    The actor's optimizer comes first. A user who gave the critics, or one group, another rate meant it.
-    """
-    groups = [group for trainable in trainables for group in trainable.optimizer.param_groups]
-    before = float(groups[0]["lr"])
-    if before == value:
-        return
-    for group in groups:
-        old = float(group["lr"])
-        new = value if old == before else old * (value / before)
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(new)
-        else:
-            group["lr"] = new
-
-
-def scaler_of_bounded(space: Any, owner: str) -> BoxScaler:
-    """What maps [-1, 1] to ``space``.
-
-    Raises:
-        SpaceError: It is no floating Box, or not bounded on both sides everywhere.
-    """
-    scaler = BoxScaler(space)
-    if not scaler.bounded.all():
-        raise SpaceError(
-            f"{owner}: components {np.argwhere(~scaler.bounded).tolist()} of the action space have no finite bounds, "
-            "so there is nothing that actions in [-1, 1] could be scaled to. Give the Box bounds "
-            "(gymnasium.wrappers.TransformAction), or use GaussianPPO, whose actions are not squashed."
-        )
-    return scaler
 
 
 def _renamed(report: Mapping[str, Any], grad_norm: str) -> dict[str, Any]:

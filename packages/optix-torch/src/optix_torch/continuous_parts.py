@@ -15,7 +15,8 @@ from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext, Hyper
 from optix_core.rl.spaces import describe_space, require_kind
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
-from optix_torch.continuous_agent import make_replay, scaler_of_bounded
+from optix_torch.continuous_setup import make_replay, scaler_of_bounded
+from optix_torch.critics import EncodedCritic
 from optix_torch.device import device_for_small_networks
 from optix_torch.encoder_modules import Flattened
 from optix_torch.encoders import ObservationInput, network, observation_input
@@ -23,7 +24,6 @@ from optix_torch.networks import ACTIVATIONS, require_architecture
 from optix_torch.normalizing import make_normalizers
 from optix_torch.specs.sac import HYPERS as SAC_HYPERS
 from optix_torch.specs.td3 import HYPERS as TD3_HYPERS
-from optix_torch.twin import EncodedCritic
 
 
 def sac_parts(ctx: AgentContext, owner: str, **options: Any) -> dict[str, Any]:

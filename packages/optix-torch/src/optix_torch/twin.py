@@ -6,7 +6,6 @@ other module is evaluated as it is.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from optix_core.acting import MLPSpec
 from optix_core.acting.policy import Normalizes
 from optix_core.errors import ConfigError
+from optix_torch.critics import both_values, called_with_both, joined
 from optix_torch.device import resolve_device
 from optix_torch.flat import FlatParameters
 from optix_torch.mirror import Mirror
@@ -28,23 +28,6 @@ from optix_torch.trainable import Trainable
 
 Array = NDArray[np.floating[Any]]
 ENGINES = ("auto", "closed_form", "autograd")
-
-
-class EncodedCritic(nn.Module):
-    """A critic that encodes observations before it sees actions.
-
-    Args:
-        encoder: Observations to features ``[B, F]``; both critics may share one, which is then evaluated once.
-        trunk: ``[B, F + A]`` to ``[B, 1]``.
-    """
-
-    def __init__(self, encoder: nn.Module, trunk: nn.Module) -> None:
-        super().__init__()
-        self.encoder, self.trunk = encoder, trunk
-
-    def forward(self, observations: Any, actions: Tensor) -> Tensor:
-        """``[B, 1]``."""
-        return self.trunk(torch.cat([self.encoder(observations), actions], dim=-1))
 
 
 class Actor:
@@ -182,9 +165,9 @@ class TwinCritics:
             self._closed_target = Perceptrons(plain[0], self.target.flat, 2, memory=self._closed)
         else:
             copies: Any = self.target.module
-            self._pair = _pair(critic1, critic2)
-            self._target_pair = _pair(copies["critic1"], copies["critic2"])
-            self._alone = _called_with_pair(critic1)
+            self._pair = both_values(critic1, critic2)
+            self._target_pair = both_values(copies["critic1"], copies["critic2"])
+            self._alone = called_with_both(critic1)
 
     def values(self, observations: Any, actions: Array) -> Array:
         """``[2, B]``; :meth:`backward` may follow."""
@@ -230,7 +213,7 @@ class TwinCritics:
         return _array(values), _array(slopes)
 
     def _row(self, observations: Tensor, actions: Array) -> Tensor:
-        return _row(observations, self._tensor(actions))
+        return joined(observations, self._tensor(actions))
 
     def _tensor(self, actions: Array) -> Tensor:
         tensor: Tensor = self.training.flat.tensor(actions)
@@ -281,40 +264,3 @@ def _plain_shapes(engine: str, what: str, *modules: nn.Module) -> tuple[MLPSpec,
 def _function(module: nn.Module) -> Callable[[Any], Tensor]:
     shape = standard_mlp(module)
     return as_function(*shape) if shape else module
-
-
-def _row(observations: Any, actions: Tensor) -> Tensor:
-    flat = observations if observations.ndim == 2 else observations.reshape(len(observations), -1)
-    return torch.cat([flat, actions], dim=-1)
-
-
-def _called_with_pair(critic: nn.Module) -> Callable[[Any, Tensor], Tensor]:
-    """``critic`` as a function of observations and actions."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    accepted = [p for p in inspect.signature(critic.forward).parameters.values() if p.kind in kinds]
-    required = sum(p.default is inspect.Parameter.empty for p in accepted)
-    if required == 2:
-        return critic
-    if required != 1:
-        raise ConfigError(
-            f"{type(critic).__name__}.forward takes {required} arguments; a critic takes one row of observation and "
-            "action, or the two apart"
-        )
-    return lambda observations, actions: critic(_row(observations, actions))
-
-
-def _pair(critic1: nn.Module, critic2: nn.Module) -> Callable[[Any, Tensor], Tensor]:
-    """Both as one function ``[2, B]``; an encoder that they share is evaluated once."""
-    if isinstance(critic1, EncodedCritic) and isinstance(critic2, EncodedCritic):
-        first, second = critic1, critic2
-        if first.encoder is second.encoder:
-
-            def encoded(observations: Any, actions: Tensor) -> Tensor:
-                features = torch.cat([first.encoder(observations), actions], dim=-1)
-                return torch.stack([first.trunk(features).reshape(-1), second.trunk(features).reshape(-1)])
-
-            return encoded
-    one, other = _called_with_pair(critic1), _called_with_pair(critic2)
-    return lambda observations, actions: torch.stack(
-        [one(observations, actions).reshape(-1), other(observations, actions).reshape(-1)]
-    )
