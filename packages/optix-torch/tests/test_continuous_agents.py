@@ -485,6 +485,11 @@ def test_the_alpha_optimizer_is_used_and_its_groups_are_kept():
     assert agent.get_hyperparams().params["learning_rate"] == 5e-4
 
 
+def test_the_temperature_starts_where_it_is_told_to():
+    assert by_hand("sac").alpha == pytest.approx(0.3)  # the number that the optimizer holds
+    assert by_hand("sac", hyperparams={"log_alpha_init": -2.0}).alpha == pytest.approx(math.exp(-2.0))
+
+
 def test_an_alpha_optimizer_over_anything_else_is_refused():
     with pytest.raises(ConfigError, match="alpha_optimizer"):
         from optix_torch.temperature import Temperature
@@ -553,7 +558,7 @@ def test_an_actor_of_the_wrong_width_is_refused_at_the_first_action():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("per_alpha", [0.0, 0.6])
 def test_resume_is_exact(kind, per_alpha):
-    hp = {"per_alpha": per_alpha, "n_step": 2}
+    hp = {"per_alpha": per_alpha, "n_step": 2, "learning_starts": 9}  # an odd number of gradient steps
     agent = by_hand(kind, sgd=False, hyperparams=hp)
     feed(agent, 31)
     other = by_hand(kind, sgd=False, seed=9, hyperparams=hp)
