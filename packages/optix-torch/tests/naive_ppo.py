@@ -25,9 +25,9 @@ from optix_core.rl.reference import policies
 from optix_core.rl.reference.ppo import ppo_policy_loss, ppo_value_loss
 from optix_core.types import EpisodeData
 from optix_torch import GaussianActor, TorchGaussianPPOAgent, TorchPPOAgent, TorchRecurrentPPOAgent
-from optix_torch.encoder_modules import Encoded
-from optix_torch.engine import StepGuard
-from optix_torch.sequences import Sequences
+from optix_torch.networks.encoder_modules import Encoded
+from optix_torch.policy_gradient.engine import StepGuard
+from optix_torch.policy_gradient.sequences import Sequences
 
 OBS = 3
 SPACES = {
@@ -63,7 +63,7 @@ def standardized(agent: Any, x: np.ndarray) -> np.ndarray:
 
 
 class Double:
-    """The modules of a :class:`~optix_torch.trainable.Trainable` in float64, and their parameters as one vector."""
+    """The modules of a ``Trainable`` in float64, and their parameters as one vector."""
 
     def __init__(self, modules: Any, parameters: Any) -> None:
         memo: dict[int, Any] = {}

@@ -19,10 +19,10 @@ from torch import nn
 from optix_core.rl.masking import split_masks, with_masks
 from optix_core.rl.reference import actor_critic, q_learning
 from optix_torch import RainbowQNetwork, TorchDQNAgent, TorchRainbowDQNAgent, TorchSACAgent, TorchTD3Agent
-from optix_torch.critics import EncodedCritic
-from optix_torch.encoder_modules import Encoded
-from optix_torch.noisy import factors
-from optix_torch.q_network import Dueling
+from optix_torch.continuous.critics import EncodedCritic
+from optix_torch.networks.encoder_modules import Encoded
+from optix_torch.networks.noisy import factors
+from optix_torch.networks.q_network import Dueling
 
 OBS, CHOICES, DIM, Z = 3, 4, 2, 9
 LR = 1e-3

@@ -24,7 +24,8 @@ from optix_core.plugin import AgentContext
 from optix_core.replay import HindsightReplay, ReplayBuffer
 from optix_core.rl.reference import actor_critic
 from optix_core.types import HyperparamSet
-from optix_torch import gaussian_ppo, ppo, squashed
+from optix_torch import gaussian_ppo, ppo
+from optix_torch.continuous import squashed
 
 
 def plant(monkeypatch: Any, where: str, *edits: tuple[str, str]) -> None:
@@ -87,7 +88,8 @@ def first_policy_is_nearly_uniform() -> None:
 
 
 def layers_begin_as_published() -> None:
-    from optix_torch import dqn, noisy, rainbow, recurrent
+    from optix_torch import dqn, rainbow
+    from optix_torch.networks import noisy, recurrent
 
     assert built(ppo)._networks.training.optimizer.param_groups[0]["eps"] == 1e-5
     layer: Any = recurrent.recurrent_layer("lstm", 3, 4, generator=torch.Generator().manual_seed(0))
@@ -117,7 +119,7 @@ def asking_changes_nothing(kind: str) -> None:
 
 
 def every_sequence_is_learned_from() -> None:
-    from optix_torch.sequences import Sequences
+    from optix_torch.policy_gradient.sequences import Sequences
 
     cut = Sequences.cut(np.random.default_rng(0).random((40, 3)) < 0.1, 8)
     rows = np.concatenate([packed.rows for packed in cut.minibatches(32, np.random.default_rng(1))])

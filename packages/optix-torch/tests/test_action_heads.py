@@ -14,7 +14,8 @@ from optix_core import VectorBatchPipeline, make_agent
 from optix_core.acting import distribution, heads
 from optix_core.rl.masking import split_masks, with_masks
 from optix_core.testing.tiny_envs import TinyMasked
-from optix_torch import TorchPPOAgent, losses
+from optix_torch import TorchPPOAgent
+from optix_torch.policy_gradient import losses
 
 SPACES = {
     "discrete": Discrete(5, start=2),

@@ -18,8 +18,9 @@ from optix_core import VectorBatchPipeline, make_agent
 from optix_core.errors import ConfigError, HyperparamError, SpaceError
 from optix_core.rl import reference
 from optix_core.types import HyperparamSet
-from optix_torch import TorchSACAgent, TorchTD3Agent, squashed
-from optix_torch.continuous_parts import fan_in_mlp
+from optix_torch import TorchSACAgent, TorchTD3Agent
+from optix_torch.continuous import squashed
+from optix_torch.continuous.standard import fan_in_mlp
 
 OBS, ACT, B = 3, 2, 16
 SPACE = Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 5.0], np.float32))
@@ -492,7 +493,7 @@ def test_the_temperature_starts_where_it_is_told_to():
 
 def test_an_alpha_optimizer_over_anything_else_is_refused():
     with pytest.raises(ConfigError, match="alpha_optimizer"):
-        from optix_torch.temperature import Temperature
+        from optix_torch.continuous.temperature import Temperature
 
         Temperature(torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))]), 1e-3)
 

@@ -13,10 +13,10 @@ from torch import nn
 
 from optix_core.errors import ConfigError
 from optix_core.rl.structured import element_dtype, pack
-from optix_torch.encoder_modules import Encoded, Flattened, NatureCNN, OneHot
-from optix_torch.encoders import hidden_widths, network, observation_input
-from optix_torch.flat import FlatParameters
-from optix_torch.networks import mlp, standard_mlp
+from optix_torch.networks.encoder_modules import Encoded, Flattened, NatureCNN, OneHot
+from optix_torch.networks.encoders import hidden_widths, network, observation_input
+from optix_torch.networks.mlp import mlp, standard_mlp
+from optix_torch.training.flat import FlatParameters
 
 IMAGE = Box(0, 255, (44, 36, 3), np.uint8)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from optix_core.errors import ConfigError
-from optix_torch.engine import PPOBatch
+from optix_torch.policy_gradient.engine import PPOBatch
 
 KINDS = ("discrete", "gaussian", "gaussian2")
 ACTIVATIONS = (nn.Tanh, nn.ReLU, nn.ELU, nn.Sigmoid)
@@ -92,7 +92,7 @@ def test_closed_form_gradients_are_those_of_finite_differences(make, kind, value
     gradient = closed._networks.flat.grad.numpy().copy()
 
     def loss(parameters):
-        from optix_torch import losses
+        from optix_torch.policy_gradient import losses
 
         auto._networks.flat.assign(parameters)
         with torch.no_grad():
@@ -233,7 +233,8 @@ def test_steps_that_blow_the_weights_up_are_taken_back(make, engine):
 
 def test_broken_twins_are_found(make, monkeypatch):
     """The parity test can fail: plausible slips in the closed form change the parameters visibly."""
-    from optix_torch import backward, surrogates
+    from optix_torch.policy_gradient import surrogates
+    from optix_torch.training import backward
 
     def update():
         agent = make.by_hand(dtype=torch.float64, hyperparams={"entropy_coef": 0.03})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from optix_torch import losses
+from optix_torch.policy_gradient import losses
 
 
 def tensor(values, *, grad=False):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from optix_torch.flat import FlatParameters
-from optix_torch.networks import standard_mlp
-from optix_torch.perceptrons import Perceptrons
+from optix_torch.continuous.perceptrons import Perceptrons
+from optix_torch.networks.mlp import standard_mlp
+from optix_torch.training.flat import FlatParameters
 
 ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.ELU, nn.Sigmoid]
 SHAPES = [(5, 1), (3, 7, 1), (4, 6, 6, 2), (9, 5, 12, 3, 1)]

@@ -15,11 +15,11 @@ from optix_core.plugin import AgentContext
 from optix_core.rl import projections
 from optix_core.rl.reference import q_learning as reference
 from optix_torch import NoisyLinear, TorchDQNAgent, dqn, rainbow
-from optix_torch.categorical import entropy, project
-from optix_torch.noisy import factors, noisy_layers
-from optix_torch.noisy_acting import NoisyActing
-from optix_torch.q_learning import double_q_targets
-from optix_torch.q_network import Dueling
+from optix_torch.action_values.categorical import entropy, project
+from optix_torch.action_values.noisy_acting import NoisyActing
+from optix_torch.action_values.q_learning import double_q_targets
+from optix_torch.networks.noisy import factors, noisy_layers
+from optix_torch.networks.q_network import Dueling
 
 B, OBS, A, Z = 32, 3, 4, 11
 ENGINES = ("closed_form", "autograd")

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from optix_core.errors import ConfigError
-from optix_torch import bptt
-from optix_torch.flat import FlatParameters
-from optix_torch.recurrent import Recurrent, recurrent_layer, recurrent_spec
-from optix_torch.sequences import Sequences
+from optix_torch.networks import bptt
+from optix_torch.networks.recurrent import Recurrent, recurrent_layer, recurrent_spec
+from optix_torch.policy_gradient.sequences import Sequences
+from optix_torch.training.flat import FlatParameters
 
 KINDS = {"lstm": nn.LSTM, "gru": nn.GRU}
 

@@ -17,7 +17,7 @@ from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.rl.successors import rows
 from optix_core.types import EpisodeData
 from optix_torch import GaussianActor, TorchRecurrentPPOAgent, recurrent_ppo
-from optix_torch.sequence_engine import SequenceBatch
+from optix_torch.policy_gradient.sequence_engine import SequenceBatch
 
 OBS = 3
 SPACES = {

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from optix_core.errors import ConfigError
 from optix_core.types import EpisodeData
-from optix_torch.sequences import Sequences, memory_before, memory_of_successors
+from optix_torch.policy_gradient.sequences import Sequences, memory_before, memory_of_successors
 
 ENDS = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(lambda shape: arrays(np.bool_, shape))
 

@@ -13,8 +13,8 @@ from optix_core.plugin import AgentContext
 from optix_core.rl.structured import element_dtype, pack
 from optix_core.types import EpisodeData
 from optix_torch import gaussian_ppo, ppo
-from optix_torch.batching import evaluated, staged
-from optix_torch.encoder_modules import Encoded
+from optix_torch.networks.encoder_modules import Encoded
+from optix_torch.training.batching import evaluated, staged
 
 IMAGE = Box(0, 255, (36, 36, 1), np.uint8)
 OBSERVATIONS = {
@@ -185,7 +185,7 @@ def test_large_rows_are_evaluated_in_several_passes(monkeypatch):
     flat, critic = agent._networks.flat, agent._networks.critic
     array = packed(OBSERVATIONS["mixed"], draws(OBSERVATIONS["mixed"], 300))
     whole = evaluated(critic, flat, array)
-    monkeypatch.setattr("optix_torch.batching._AT_ONCE", 1)
+    monkeypatch.setattr("optix_torch.training.batching._AT_ONCE", 1)
     pieces = evaluated(lambda x: (sizes.append(len(x["speed"])), critic(x))[1], flat, array)
     assert sizes == [256, 44]
     torch.testing.assert_close(pieces, whole)

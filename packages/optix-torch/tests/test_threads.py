@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from optix_core.errors import ConfigError
-from optix_torch.threads import SMALL_NETWORKS, Threads
+from optix_torch.training.threads import SMALL_NETWORKS, Threads
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,8 @@ from optix_core.rl.masking import with_masks
 from optix_core.rl.structured import element_dtype, pack
 from optix_core.testing.windows import collect
 from optix_core.types import HyperparamSet
-from optix_torch import RainbowQNetwork, TorchDQNAgent, TorchRainbowDQNAgent, dqn, rainbow, value_agent
+from optix_torch import RainbowQNetwork, TorchDQNAgent, TorchRainbowDQNAgent, dqn, rainbow
+from optix_torch.action_values import value_agent
 
 OBS, A = 3, 4
 BOTH = pytest.mark.parametrize("kind", ["DQN", "Rainbow"])

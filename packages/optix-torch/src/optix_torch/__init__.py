@@ -10,9 +10,9 @@ from optix_torch._version import __version__ as __version__
 if TYPE_CHECKING:
     from optix_torch.dqn import TorchDQNAgent as TorchDQNAgent
     from optix_torch.gaussian_ppo import TorchGaussianPPOAgent as TorchGaussianPPOAgent
-    from optix_torch.networks import GaussianActor as GaussianActor
-    from optix_torch.noisy import NoisyLinear as NoisyLinear
-    from optix_torch.noisy import RainbowQNetwork as RainbowQNetwork
+    from optix_torch.networks.mlp import GaussianActor as GaussianActor
+    from optix_torch.networks.noisy import NoisyLinear as NoisyLinear
+    from optix_torch.networks.noisy import RainbowQNetwork as RainbowQNetwork
     from optix_torch.ppo import TorchPPOAgent as TorchPPOAgent
     from optix_torch.rainbow import TorchRainbowDQNAgent as TorchRainbowDQNAgent
     from optix_torch.recurrent_ppo import TorchRecurrentPPOAgent as TorchRecurrentPPOAgent
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from optix_torch.torch_evaluator import TorchEvaluator as TorchEvaluator
 
 _EXPORTS = {
-    "GaussianActor": ".networks",
-    "NoisyLinear": ".noisy",
-    "RainbowQNetwork": ".noisy",
+    "GaussianActor": ".networks.mlp",
+    "NoisyLinear": ".networks.noisy",
+    "RainbowQNetwork": ".networks.noisy",
     "TorchAgent": ".torch_agent",
     "TorchDQNAgent": ".dqn",
     "TorchEvaluator": ".torch_evaluator",

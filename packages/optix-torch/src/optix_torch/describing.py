@@ -19,8 +19,8 @@ from optix_core.errors import ConfigError
 from optix_core.export import GraphBuilder, PolicyGraph
 from optix_core.rl.masking import OBSERVATION, is_masked, mask_size
 from optix_core.rl.spaces import SpaceInfo, describe_space
-from optix_torch.encoder_modules import Encoded, Flattened, NatureCNN, OneHot, PerKey
-from optix_torch.networks import GaussianActor
+from optix_torch.networks.encoder_modules import Encoded, Flattened, NatureCNN, OneHot, PerKey
+from optix_torch.networks.mlp import GaussianActor
 
 Value = Any  # the name of a value, or a mapping from names of parts to such values
 

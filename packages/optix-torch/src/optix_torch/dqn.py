@@ -27,16 +27,16 @@ from optix_core import hyperparams as declared
 from optix_core.plugin import AgentContext
 from optix_core.rl.schedules import linear
 from optix_core.types import HyperparamSet
+from optix_torch.acting.mirror import Mirror
+from optix_torch.action_values.q_learning import double_q_targets, q_engine
+from optix_torch.action_values.standard import q_parts
+from optix_torch.action_values.value_agent import Masks, ValueAgent, best
 from optix_torch.describing import describe, dueling
 from optix_torch.device import resolve_device
-from optix_torch.mirror import Mirror
-from optix_torch.q_learning import double_q_targets, q_engine
-from optix_torch.q_network import without_dueling
-from optix_torch.q_standard import q_parts
+from optix_torch.networks.q_network import without_dueling
 from optix_torch.specs.dqn import HYPERS
-from optix_torch.targets import TargetNetwork
-from optix_torch.trainable import Trainable
-from optix_torch.value_agent import Masks, ValueAgent, best
+from optix_torch.training.targets import TargetNetwork
+from optix_torch.training.trainable import Trainable
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 class TorchDQNAgent(ValueAgent):
     """Deep Q-learning with epsilon-greedy exploration.
 
-    Plain perceptrons (also with a :class:`~optix_torch.q_network.Dueling` layer at the end) act and learn through
-    numpy on a CPU; any other module through PyTorch.
+    Plain perceptrons (also with a :class:`~optix_torch.networks.q_network.Dueling` layer at the end) act and learn
+    through numpy on a CPU; any other module through PyTorch.
 
     Args:
         q_network: ``[B, *obs]`` to action values ``[B, A]``.
@@ -170,5 +170,5 @@ def _mean(values: NDArray[Any]) -> float:
 
 
 def build(ctx: AgentContext, **options: Any) -> TorchDQNAgent:
-    """The standard agent for an environment; options are those of :func:`optix_torch.q_standard.q_parts`."""
+    """The standard agent for an environment; options are those of ``action_values.standard.q_parts``."""
     return TorchDQNAgent(**q_parts(ctx, "DQN", **options))

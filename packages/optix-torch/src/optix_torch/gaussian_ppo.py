@@ -25,16 +25,16 @@ from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.rl.spaces import BoxScaler
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
-from optix_torch.actor_critic import ActorCritic
+from optix_torch.acting.single import SingleObservation
 from optix_torch.describing import Described, describe, to_box
-from optix_torch.engine import PPOBatch
-from optix_torch.normalizing import Normalizers
-from optix_torch.single import SingleObservation
+from optix_torch.policy_gradient.actor_critic import ActorCritic
+from optix_torch.policy_gradient.engine import PPOBatch
+from optix_torch.policy_gradient.standard import ppo_parts
 from optix_torch.specs.ppo import GAUSSIAN_NORMALIZES, HYPERS
-from optix_torch.standard import ppo_parts
-from optix_torch.stored_agent import StoredAgent
-from optix_torch.streams import Streams
-from optix_torch.threads import Threads
+from optix_torch.stored.normalizing import Normalizers
+from optix_torch.stored.stored_agent import StoredAgent
+from optix_torch.stored.streams import Streams
+from optix_torch.training.threads import Threads
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
@@ -62,7 +62,7 @@ class TorchGaussianPPOAgent(StoredAgent):
         action_space: The environment's Box, which [-1, 1] is mapped to; None leaves actions in [-1, 1].
         observation_space: The environment's; needed only so that ``act`` can read observations with parts.
         engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
-        threads: What PyTorch may use while learning, see :class:`~optix_torch.threads.Threads`.
+        threads: What PyTorch may use while learning, see :class:`~optix_torch.training.threads.Threads`.
         seed: Root seed of acting and minibatch order; None draws one from the operating system.
     """
 
@@ -174,6 +174,6 @@ class TorchGaussianPPOAgent(StoredAgent):
 
 
 def build(ctx: AgentContext, **options: Any) -> TorchGaussianPPOAgent:
-    """The standard agent for an environment; options are those of :func:`optix_torch.standard.ppo_parts`."""
+    """The standard agent for an environment; options are those of ``policy_gradient.standard.ppo_parts``."""
     parts = ppo_parts(ctx, "GaussianPPO", {"box"}, **{**GAUSSIAN_NORMALIZES, **options})
     return TorchGaussianPPOAgent(action_dim=math.prod(ctx.action_space.shape), **parts)

@@ -27,17 +27,17 @@ from optix_core.rl.masking import split_masks
 from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
-from optix_torch.actor_critic import ActorCritic
+from optix_torch.acting.discrete_actions import KINDS, DiscreteActions
+from optix_torch.acting.single import SingleObservation
 from optix_torch.describing import Described
-from optix_torch.discrete_actions import KINDS, DiscreteActions
-from optix_torch.engine import PPOBatch
-from optix_torch.normalizing import Normalizers
-from optix_torch.single import SingleObservation
+from optix_torch.policy_gradient.actor_critic import ActorCritic
+from optix_torch.policy_gradient.engine import PPOBatch
+from optix_torch.policy_gradient.standard import ppo_parts
 from optix_torch.specs.ppo import HYPERS
-from optix_torch.standard import ppo_parts
-from optix_torch.stored_agent import StoredAgent
-from optix_torch.streams import Streams
-from optix_torch.threads import Threads
+from optix_torch.stored.normalizing import Normalizers
+from optix_torch.stored.stored_agent import StoredAgent
+from optix_torch.stored.streams import Streams
+from optix_torch.training.threads import Threads
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
@@ -66,7 +66,7 @@ class TorchPPOAgent(StoredAgent):
         action_space: The environment's; None is Discrete, of as many actions as the actor has outputs.
         observation_space: The environment's; needed only so that ``act`` can read observations with parts.
         engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
-        threads: What PyTorch may use while learning, see :class:`~optix_torch.threads.Threads`.
+        threads: What PyTorch may use while learning, see :class:`~optix_torch.training.threads.Threads`.
         seed: Root seed of acting and minibatch order; None draws one from the operating system.
 
     Raises:
@@ -198,5 +198,5 @@ class TorchPPOAgent(StoredAgent):
 
 
 def build(ctx: AgentContext, **options: Any) -> TorchPPOAgent:
-    """The standard agent for an environment; options are those of :func:`optix_torch.standard.ppo_parts`."""
+    """The standard agent for an environment; options are those of ``policy_gradient.standard.ppo_parts``."""
     return TorchPPOAgent(**ppo_parts(ctx, "PPO", KINDS, **options))

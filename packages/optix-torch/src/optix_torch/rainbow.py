@@ -28,16 +28,16 @@ from optix_core import hyperparams as declared
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
 from optix_core.types import HyperparamSet
-from optix_torch.categorical import Clipping, Support, entropy, project
+from optix_torch.action_values.categorical import Clipping, Support, entropy, project
+from optix_torch.action_values.noisy_learning import noisy_engine, require_fit
+from optix_torch.action_values.standard import rainbow_parts
+from optix_torch.action_values.value_agent import Masks, ValueAgent, best
 from optix_torch.describing import describe, dueling, linear
 from optix_torch.device import resolve_device
-from optix_torch.noisy import RainbowQNetwork, trained_parameters
-from optix_torch.noisy_learning import noisy_engine, require_fit
-from optix_torch.q_standard import rainbow_parts
+from optix_torch.networks.noisy import RainbowQNetwork, trained_parameters
 from optix_torch.specs.rainbow import HYPERS
-from optix_torch.targets import TargetNetwork
-from optix_torch.trainable import Trainable
-from optix_torch.value_agent import Masks, ValueAgent, best
+from optix_torch.training.targets import TargetNetwork
+from optix_torch.training.trainable import Trainable
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 class TorchRainbowDQNAgent(ValueAgent):
     """Rainbow: noisy, distributional, double, dueling, n-step deep Q-learning with prioritised replay.
 
-    A :class:`~optix_torch.noisy.RainbowQNetwork` without encoder acts and learns through numpy on a CPU; any other
-    module with noisy layers through PyTorch.
+    A :class:`~optix_torch.networks.noisy.RainbowQNetwork` without encoder acts and learns through numpy on a CPU;
+    any other module with noisy layers through PyTorch.
 
     Args:
         q_network: ``[B, *obs]`` to log-probabilities or logits ``[B, A, n_atoms]``, with
-            :class:`~optix_torch.noisy.NoisyLinear` layers; ``RainbowQNetwork.build(obs_dim, n_actions)`` makes one.
+            :class:`~optix_torch.networks.noisy.NoisyLinear` layers; ``RainbowQNetwork.build`` makes one.
         n_actions: A.
         obs_dim: Numbers in one observation; checked against a RainbowQNetwork. None: not checked.
         optimizer: Over its parameters. A plain Adam is made to step them as one vector.
@@ -187,5 +187,5 @@ class TorchRainbowDQNAgent(ValueAgent):
 
 
 def build(ctx: AgentContext, **options: Any) -> TorchRainbowDQNAgent:
-    """The standard agent for an environment; options are those of :func:`optix_torch.q_standard.rainbow_parts`."""
+    """The standard agent for an environment; options are those of ``action_values.standard.rainbow_parts``."""
     return TorchRainbowDQNAgent(**rainbow_parts(ctx, "Rainbow", **options))

@@ -23,17 +23,17 @@ from optix_core.rl.masking import split_masks
 from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
-from optix_torch.box_actions import actions_of
-from optix_torch.normalizing import Normalizers
-from optix_torch.recurrent_actor_critic import RecurrentActorCritic
-from optix_torch.recurrent_agent import OwnMemory, RecurrentAgent
-from optix_torch.recurrent_standard import recurrent_ppo_parts
-from optix_torch.sequence_engine import SequenceBatch
-from optix_torch.sequences import Sequences, memory_before, memory_of_successors
-from optix_torch.single import SingleObservation
+from optix_torch.acting.box_actions import actions_of
+from optix_torch.acting.single import SingleObservation
+from optix_torch.policy_gradient.recurrent_actor_critic import RecurrentActorCritic
+from optix_torch.policy_gradient.recurrent_agent import OwnMemory, RecurrentAgent
+from optix_torch.policy_gradient.recurrent_standard import recurrent_ppo_parts
+from optix_torch.policy_gradient.sequence_engine import SequenceBatch
+from optix_torch.policy_gradient.sequences import Sequences, memory_before, memory_of_successors
 from optix_torch.specs.recurrent_ppo import HYPERS
-from optix_torch.streams import Streams
-from optix_torch.threads import Threads
+from optix_torch.stored.normalizing import Normalizers
+from optix_torch.stored.streams import Streams
+from optix_torch.training.threads import Threads
 
 if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
@@ -60,7 +60,7 @@ class TorchRecurrentPPOAgent(RecurrentAgent):
         observation_space: The environment's; needed only so that ``act`` can read observations with parts.
         observation_normalizer: Applied to observations before acting and learning; updated after each window.
         reward_normalizer: Scales rewards before they become targets. Its gamma follows the agent's.
-        threads: See :class:`~optix_torch.threads.Threads`.
+        threads: See :class:`~optix_torch.training.threads.Threads`.
         seed: Root seed of acting and minibatch order; None draws one from the operating system.
 
     Attributes:

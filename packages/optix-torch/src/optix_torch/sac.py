@@ -27,13 +27,13 @@ from torch import nn
 from optix_core import hyperparams as declared
 from optix_core.plugin import AgentContext
 from optix_core.types import HyperparamSet
-from optix_torch import squashed
-from optix_torch.continuous_agent import ContinuousAgent
-from optix_torch.continuous_parts import sac_parts
-from optix_torch.descent import Descent
+from optix_torch.continuous import squashed
+from optix_torch.continuous.continuous_agent import ContinuousAgent
+from optix_torch.continuous.standard import sac_parts
+from optix_torch.continuous.temperature import Temperature
+from optix_torch.continuous.twin import Actor, TwinCritics
 from optix_torch.specs.sac import HYPERS
-from optix_torch.temperature import Temperature
-from optix_torch.twin import Actor, TwinCritics
+from optix_torch.training.descent import Descent
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
@@ -170,5 +170,5 @@ class TorchSACAgent(ContinuousAgent):
 
 
 def build(ctx: AgentContext, **options: Any) -> TorchSACAgent:
-    """The standard agent for an environment; options are those of :func:`optix_torch.continuous_parts.sac_parts`."""
+    """The standard agent for an environment; options are those of :func:`optix_torch.continuous.standard.sac_parts`."""
     return TorchSACAgent(**sac_parts(ctx, "SAC", **options))

@@ -26,10 +26,10 @@ from optix_core import hyperparams as declared
 from optix_core.plugin import AgentContext
 from optix_core.state import State
 from optix_core.types import HyperparamSet
-from optix_torch.continuous_agent import ContinuousAgent
-from optix_torch.continuous_parts import td3_parts
+from optix_torch.continuous.continuous_agent import ContinuousAgent
+from optix_torch.continuous.standard import td3_parts
+from optix_torch.continuous.twin import Actor, TwinCritics
 from optix_torch.specs.td3 import HYPERS
-from optix_torch.twin import Actor, TwinCritics
 
 if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer
@@ -154,5 +154,5 @@ class _Steps:
 
 
 def build(ctx: AgentContext, **options: Any) -> TorchTD3Agent:
-    """The standard agent for an environment; options are those of :func:`optix_torch.continuous_parts.td3_parts`."""
+    """The standard agent for an environment; options are those of :func:`optix_torch.continuous.standard.td3_parts`."""
     return TorchTD3Agent(**td3_parts(ctx, "TD3", **options))

@@ -27,15 +27,15 @@ from optix_core.rl.batching import standardize
 from optix_core.rl.returns import discounted_returns, explained_variance
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
-from optix_torch import losses
+from optix_torch.acting.discrete_actions import DiscreteActions
 from optix_torch.describing import Described
 from optix_torch.device import resolve_device
-from optix_torch.discrete_actions import DiscreteActions
-from optix_torch.normalizing import Normalizers
+from optix_torch.policy_gradient import losses
 from optix_torch.specs.reinforce import HYPERS
-from optix_torch.stored_agent import StoredAgent
-from optix_torch.streams import Streams
-from optix_torch.trainable import Trainable
+from optix_torch.stored.normalizing import Normalizers
+from optix_torch.stored.stored_agent import StoredAgent
+from optix_torch.stored.streams import Streams
+from optix_torch.training.trainable import Trainable
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder

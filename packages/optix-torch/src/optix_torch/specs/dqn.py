@@ -90,7 +90,7 @@ OPTIONS: tuple[Option, ...] = (
         "hidden_sizes", None, help="widths of the hidden layers; None: (128, 128), or none behind an image"
     ),
     Option("activation", "relu", help="tanh, relu, elu or sigmoid"),
-    Option("encoder", None, help="reads observations; see optix_torch.encoders"),
+    Option("encoder", None, help="reads observations; see optix_torch.networks.encoders"),
     Option("normalize_observations", False, help="standardise observations with running statistics"),
     Option("threads", "auto", help="PyTorch's threads while learning: auto or a number"),
     Option("engine", "auto", help="auto, closed_form or autograd: how gradients are computed"),

@@ -71,7 +71,7 @@ def _options(*, normalize_observations: bool, normalize_rewards: bool) -> tuple[
             help="widths of the hidden layers of actor and critic; None: (64, 64), or none behind an image",
         ),
         Option("activation", "tanh", help="tanh, relu, elu or sigmoid"),
-        Option("encoder", None, help="reads observations; see optix_torch.encoders"),
+        Option("encoder", None, help="reads observations; see optix_torch.networks.encoders"),
         Option(
             "normalize_observations",
             normalize_observations,

@@ -1,0 +1,259 @@
+"""What the agents that choose by action values share: experience in, gradient steps when they are due, actions out.
+
+It holds no algorithm: what a gradient step is, and how exploration perturbs a choice, is on each agent's own page.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from gymnasium.spaces import Discrete
+from numpy.typing import NDArray
+
+from optix_core.errors import ConfigError, HyperparamError
+from optix_core.replay import Batch, Cadence, ReplayBuffer, observe_window
+from optix_core.rl.masking import split_masks
+from optix_core.rl.schedules import linear
+from optix_core.rl.spaces import describe_space
+from optix_core.types import EpisodeData
+from optix_torch.acting.single import SingleObservation
+from optix_torch.describing import Described
+from optix_torch.stored.normalizing import Normalizers
+from optix_torch.stored.stored_agent import StoredAgent
+from optix_torch.stored.streams import Streams
+from optix_torch.training.descent import Descent
+from optix_torch.training.targets import TargetNetwork
+from optix_torch.training.threads import Threads
+from optix_torch.training.trainable import Trainable
+
+if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
+    from optix_core.normalizers import ObsNormalizer
+    from optix_core.replay.prioritized import PrioritizedReplay
+    from optix_core.state import Stateful
+
+Masks = NDArray[np.bool_] | None
+
+
+class ValueAgent(StoredAgent):
+    """An off-policy agent for discrete actions that learns from replay while experience is being collected.
+
+    Everything that has a cadence counts environment steps, those of all environments together.
+    """
+
+    accepts_action_masks = True
+    default_min_episodes_before_dormant = 60
+
+    _training: Trainable
+    _target: TargetNetwork
+    _replay: ReplayBuffer
+
+    def _begin(
+        self,
+        training: Trainable,
+        target: TargetNetwork,
+        hp: dict[str, Any],
+        *,
+        n_actions: int,
+        action_space: Any,
+        observation_space: Any,
+        observation_normalizer: ObsNormalizer | None,
+        prioritized: bool,
+        threads: Any,
+        seed: int | None,
+        parts: Mapping[str, Stateful] | None = None,
+    ) -> None:
+        """Take over the parts; subclasses call this at the end of their construction."""
+        self._training, self._target = training, target
+        self._n_actions = _checked_count(n_actions, action_space, self.kind)
+        self._action_start = 0 if action_space is None else int(action_space.start)
+        self._single = SingleObservation(observation_space)
+        self._normalizers = Normalizers(observation_normalizer, None)
+        self._descent, self._cadence = Descent(training), Cadence()
+        self._prioritized: PrioritizedReplay | None = None
+        if prioritized:
+            from optix_core.replay.prioritized import PrioritizedReplay
+
+            self._replay = self._prioritized = PrioritizedReplay(hp["replay_capacity"], alpha=hp["per_alpha"])
+        else:
+            self._replay = ReplayBuffer(hp["replay_capacity"])
+        vector = training.flat.vector
+        self._threads = Threads(threads, vector.numel(), vector.device)
+        self._seen = False  # whether anything was observed since the last learn
+        self._assemble(
+            {"q_network": training},
+            Streams(seed),
+            self._normalizers,
+            hp,
+            observation_space=observation_space,
+            parts={"target": target, "replay": self._replay, "cadence": self._cadence, **(parts or {})},
+        )
+
+    @property
+    def is_on_policy(self) -> bool:
+        """False: it learns from whatever is in replay."""
+        return False
+
+    def act(self, observation: Any, *, deterministic: bool = False) -> int:
+        """An action of the environment for one observation as ``env.step`` gives it.
+
+        It explores as training does, from a stream of its own, so that training never notices.
+        """
+        row = self._single(observation)
+        return self._action_start + int(
+            self._choose(row, self._streams.single, deterministic=deterministic)[0]
+        )
+
+    def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[np.int64]:
+        """Policy actions ``[N]``, 0 to A - 1, for observations ``[N, *obs]``; a fresh array.
+
+        Until ``learning_starts`` environment steps were observed they are drawn uniformly (of the allowed ones).
+        """
+        return self._choose(observations, self._streams.policy, deterministic=deterministic)
+
+    def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """The environment's names of policy actions."""
+        return actions + self._action_start if self._action_start else actions
+
+    def observe(
+        self,
+        observations: NDArray[Any],
+        actions: NDArray[Any],
+        rewards: NDArray[np.float64],
+        next_observations: NDArray[Any],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+    ) -> None:
+        """Keep one vector step of N transitions, move the target network and learn if it is time for either."""
+        hp, before = self._hp, self._cadence.env_steps
+        self._replay.add(observations, actions, rewards, next_observations, terminated, truncated)
+        self._seen = True
+        due = self._cadence.advance(
+            len(rewards),
+            learning_starts=hp["learning_starts"],
+            train_freq=hp["train_freq"],
+            gradient_steps=hp["gradient_steps"],
+        )
+        freq = hp["target_update_freq"]
+        if self._cadence.env_steps // freq != before // freq:
+            if hp["tau"] == 1.0:
+                self._target.copy()
+            else:
+                self._target.polyak(hp["tau"])
+        if due:
+            with self._threads:
+                self._descent.begin()
+                for _ in range(due):
+                    if not self._descent.diverged:
+                        self._gradient_step()
+            self._changed_by_training()
+
+    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
+        """What was learned since the last call. A window that nobody showed step by step is shown now.
+
+        Returns:
+            Means over the gradient steps, ``n_updates`` of them, and where the agent stands. A loss of NaN says that
+            three steps in a row had gradients that were not finite.
+        """
+        if not self._seen:
+            observe_window(self.observe, episode_data)
+        self._seen = False
+        if episode_data.n_steps:
+            plain, _ = split_masks(episode_data.time_major("observations"))
+            self._normalizers.after_window(plain.reshape(-1, *plain.shape[2:]))
+        return self._descent.report() | {
+            "buffer_size": len(self._replay),
+            "env_steps": self._cadence.env_steps,
+            **self._facts(),
+        }
+
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        values = self._describe_values(b, x)
+        if mask is not None:
+            values = b.add("mask", values, mask)
+        action = b.add("argmax", values, start=self._action_start)
+        space = Discrete(self._n_actions, start=self._action_start)
+        return Described(action, describe_space(space), {"q_values": values})
+
+    @abstractmethod
+    def _describe_values(self, b: GraphBuilder, x: Any) -> str:
+        """Append the operations from observations ``x`` to action values ``[N, A]``."""
+
+    @abstractmethod
+    def _gradient_step(self) -> None:
+        """One draw from replay, one gradient, one step."""
+
+    @abstractmethod
+    def _explore(
+        self, observations: NDArray[Any], masks: Masks, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Actions ``[N]`` after warm-up, for observations without masks."""
+
+    @abstractmethod
+    def _greedy(self, observations: NDArray[Any], masks: Masks) -> NDArray[np.int64]:
+        """The best actions ``[N]``."""
+
+    def _facts(self) -> dict[str, Any]:
+        """What else :meth:`learn` reports."""
+        return {}
+
+    def _changed_by_training(self) -> None:
+        """The online network has new weights; refresh what was derived from them."""
+
+    def _draw(self) -> tuple[Batch, NDArray[Any], NDArray[Any], Masks]:
+        """A batch, its observations and next observations as the networks see them, and the masks of the latter."""
+        hp, rng = self._hp, self._streams.minibatch
+        size, kind = hp["batch_size"], {"n_step": hp["n_step"], "gamma": hp["gamma"]}
+        if self._prioritized is not None:
+            batch = self._prioritized.sample(size, rng, beta=self._beta(), **kind)
+        else:
+            batch = self._replay.sample(size, rng, **kind)
+        following, masks = split_masks(batch.next_observations)
+        seen, normal = split_masks(batch.observations)[0], self._normalizers.observations
+        return batch, normal(seen), normal(following), masks
+
+    def _beta(self) -> float:
+        """``per_beta`` annealed linearly to 1 over ``per_beta_steps`` environment steps."""
+        return linear(self._hp["per_beta"], 1.0, self._hp["per_beta_steps"])(self._cadence.env_steps)
+
+    def _choose(
+        self, observations: NDArray[Any], rng: np.random.Generator, *, deterministic: bool
+    ) -> NDArray[np.int64]:
+        observations, masks = split_masks(observations)
+        if deterministic:
+            return self._greedy(observations, masks)
+        if self._cadence.env_steps < self._hp["learning_starts"]:
+            return self._random(len(observations), masks, rng)
+        return self._explore(observations, masks, rng)
+
+    def _random(self, n: int, masks: Masks, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Uniform over the allowed actions: the largest of independent numbers is equally likely any of them."""
+        if masks is None:
+            return rng.integers(self._n_actions, size=n)
+        return np.where(masks, rng.random(masks.shape), -1.0).argmax(axis=1)
+
+    def _apply(self, hp: dict[str, Any]) -> None:
+        if hp["gradient_steps"] == 0:
+            raise HyperparamError(
+                f"{self.kind}: gradient_steps is 0; it must be at least 1, or -1 for as many as train_freq"
+            )
+        super()._apply(hp)
+        if self._prioritized is not None:
+            self._prioritized.set_alpha(hp["per_alpha"])
+
+
+def best(values: NDArray[Any], masks: Masks) -> NDArray[np.int64]:
+    """The action of the largest value in each row ``[N, A]``, among the allowed ones; a fresh array ``[N]``."""
+    chosen = values if masks is None else np.where(masks, values, -np.inf)
+    return cast("NDArray[np.int64]", chosen.argmax(axis=1))
+
+
+def _checked_count(n_actions: int, action_space: Any, owner: str) -> int:
+    if action_space is not None and int(action_space.n) != n_actions:
+        raise ConfigError(
+            f"{owner}: n_actions is {n_actions}, but the action space has {action_space.n} actions"
+        )
+    return int(n_actions)

@@ -1,0 +1,1 @@
+"""What SAC and TD3 share: twin critics, squashed policies, and the standard parts."""

@@ -1,0 +1,1 @@
+"""The networks of the standard agents, and how they read observations."""

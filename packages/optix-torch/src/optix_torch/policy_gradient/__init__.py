@@ -1,0 +1,1 @@
+"""What the agents of the PPO family share: actor and critic, their update, and the standard parts."""

@@ -1,0 +1,1 @@
+"""One gradient step: parameters as a vector, guarded steps, target networks, threads."""
