@@ -57,6 +57,11 @@ WITHOUT_COUNTERPART = {
 }
 
 
+def falling(start):
+    """From ``start`` to 0, by what is left of the budget."""
+    return lambda left: start * left
+
+
 def translated(job):
     """Arguments of the algorithm's class, and what is to be normalised."""
     agent = dict(job["agent"])
@@ -90,6 +95,14 @@ def translated(job):
     if noise is not None:
         dim = int(np.prod(gym.make(job["env"]).action_space.shape))
         kwargs["action_noise"] = NormalActionNoise(np.zeros(dim), noise * np.ones(dim))
+    for name in ("learning_rate", "clip_ratio"):
+        steps = agent.pop(f"{name}_decay_steps", 0)
+        if steps:
+            if steps != job["budget"]:
+                raise SystemExit(
+                    f"the peer's {name} falls over its whole budget, {job['budget']} steps, not {steps}"
+                )
+            agent[name] = falling(agent[name])
     left_out = WITHOUT_COUNTERPART.get(job["peer"], set())
     for name, value in agent.items():
         if name in left_out:

@@ -28,6 +28,7 @@ from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.acting.single import SingleObservation
 from optix_torch.describing import Described, describe, to_box
 from optix_torch.policy_gradient.actor_critic import ActorCritic
+from optix_torch.policy_gradient.decay import Decay
 from optix_torch.policy_gradient.engine import PPOBatch
 from optix_torch.policy_gradient.standard import ppo_parts
 from optix_torch.specs.ppo import GAUSSIAN_NORMALIZES, HYPERS
@@ -99,12 +100,14 @@ class TorchGaussianPPOAgent(StoredAgent):
             raise SpaceError(f"action_dim is {action_dim}, but actions of the Box have shape {self._shape}")
         self._single = SingleObservation(observation_space)
         self._threads = Threads(threads, self._networks.flat.vector.numel(), self._networks.device)
+        self._decay = Decay()
         self._assemble(
             {"actor_critic": self._networks.training},
             Streams(seed),
             self._normalizers,
             hp,
             observation_space=observation_space,
+            parts={"decay": self._decay},
         )
 
     def act(self, observation: Any, *, deterministic: bool = False) -> NDArray[Any]:
@@ -157,7 +160,8 @@ class TorchGaussianPPOAgent(StoredAgent):
             advantages=standardize(advantages).reshape(-1),
             targets=targets.reshape(-1),
         )
-        report = self._networks.update(batch, hp, self._streams.minibatch)
+        with self._decay.applied(hp, window.n_steps, self._networks.training) as now:
+            report = self._networks.update(batch, now, self._streams.minibatch)
         # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
         self._normalizers.after_window(rows(window, "observations"))
         return report.diagnostics(values, targets)

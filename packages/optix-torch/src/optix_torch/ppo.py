@@ -31,6 +31,7 @@ from optix_torch.acting.discrete_actions import KINDS, DiscreteActions
 from optix_torch.acting.single import SingleObservation
 from optix_torch.describing import Described
 from optix_torch.policy_gradient.actor_critic import ActorCritic
+from optix_torch.policy_gradient.decay import Decay
 from optix_torch.policy_gradient.engine import PPOBatch
 from optix_torch.policy_gradient.standard import ppo_parts
 from optix_torch.specs.ppo import HYPERS
@@ -113,12 +114,14 @@ class TorchPPOAgent(StoredAgent):
         self._policy.observation_normalizer = observation_normalizer
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
         self._threads = Threads(threads, self._networks.flat.vector.numel(), self._networks.device)
+        self._decay = Decay()
         self._assemble(
             {"actor_critic": self._networks.training},
             Streams(seed),
             self._normalizers,
             hp,
             observation_space=observation_space,
+            parts={"decay": self._decay},
         )
 
     def act(self, observation: Any, *, deterministic: bool = False) -> Any:
@@ -184,7 +187,8 @@ class TorchPPOAgent(StoredAgent):
             targets=targets.reshape(-1),
             masks=masks,
         )
-        report = self._networks.update(batch, hp, self._streams.minibatch)
+        with self._decay.applied(hp, window.n_steps, self._networks.training) as now:
+            report = self._networks.update(batch, now, self._streams.minibatch)
         # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
         self._normalizers.after_window(seen)
         return report.diagnostics(values, targets)

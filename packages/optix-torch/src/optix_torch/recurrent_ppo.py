@@ -25,6 +25,7 @@ from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.acting.box_actions import actions_of
 from optix_torch.acting.single import SingleObservation
+from optix_torch.policy_gradient.decay import Decay
 from optix_torch.policy_gradient.recurrent_actor_critic import RecurrentActorCritic
 from optix_torch.policy_gradient.recurrent_agent import OwnMemory, RecurrentAgent
 from optix_torch.policy_gradient.recurrent_standard import recurrent_ppo_parts
@@ -108,7 +109,9 @@ class TorchRecurrentPPOAgent(RecurrentAgent):
         self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
         self._threads = Threads(threads, self._networks.flat.vector.numel(), self._networks.device)
         self._own = OwnMemory(self.memory_size)
-        trainables, parts = {"actor_critic": self._networks.training}, {"memory": self._own}
+        self._decay = Decay()
+        trainables = {"actor_critic": self._networks.training}
+        parts = {"memory": self._own, "decay": self._decay}
         self._assemble(
             trainables, Streams(seed), self._normalizers, hp, observation_space=observation_space, parts=parts
         )
@@ -158,7 +161,8 @@ class TorchRecurrentPPOAgent(RecurrentAgent):
             memory=memory,
             sequences=Sequences.cut(boundary, hp["bptt_len"]),
         )
-        report = networks.update(batch, hp, self._streams.minibatch)
+        with self._decay.applied(hp, window.n_steps, networks.training) as now:
+            report = networks.update(batch, now, self._streams.minibatch)
         # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
         self._normalizers.after_window(seen)
         return report.diagnostics(values, targets)

@@ -51,6 +51,20 @@ HYPERS: tuple[Hyper, ...] = (
         low=0.0,
         help="no further epoch once the mean approx_kl of one exceeds this; 0: no limit",
     ),
+    Hyper(
+        "learning_rate_decay_steps",
+        0,
+        "int",
+        low=0,
+        help="environment steps over which learning_rate falls linearly to 0; 0: it does not fall",
+    ),
+    Hyper(
+        "clip_ratio_decay_steps",
+        0,
+        "int",
+        low=0,
+        help="environment steps over which clip_ratio falls linearly to 0; 0: it does not fall",
+    ),
     Hyper("value_clip", 0.0, low=0.0, help="clip range of the value loss; 0: not clipped"),
 )
 """Defaults, valid intervals and tuning ranges; this is the only place where they are written."""
