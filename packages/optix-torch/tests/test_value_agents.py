@@ -223,9 +223,10 @@ def test_the_online_network_chooses_and_the_target_network_says_what_it_is_worth
 
 
 def test_without_double_the_target_network_chooses():
-    with_it, without = make(), make(hyperparams={"double": False})
+    quick = {"learning_rate": 1e-2, "train_freq": 1}  # so that the two networks soon prefer other actions
+    with_it, without = make(hyperparams=quick), make(hyperparams={"double": False, **quick})
     for agent in (with_it, without):
-        feed(agent, 60)
+        feed(agent, 100)
     assert not np.array_equal(weights(with_it), weights(without))
 
 
