@@ -585,7 +585,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_then_reported(kind):
     assert all(torch.equal(a, flat(b)) for a, b in zip(before, networks(agent), strict=True))
     column[: len(kept)] = kept
     step(agent)
-    agent._seen = True
+    agent._cadence.unreported = 1
     report = agent.learn(_empty_window())
     assert report["n_skipped"] == 1
     assert report["n_updates"] == 1
@@ -593,7 +593,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_then_reported(kind):
     column[: len(kept)] = np.inf
     for _ in range(3):
         step(agent)
-    agent._seen = True
+    agent._cadence.unreported = 1
     report = agent.learn(_empty_window())
     assert any(isinstance(v, float) and math.isnan(v) for v in report.values())
 

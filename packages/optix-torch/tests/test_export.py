@@ -104,7 +104,9 @@ def test_normalisers_and_options_are_part_of_the_file(name, tmp_path):
 @pytest.mark.parametrize("name", ["PPO", "DQN", "Rainbow"])
 def test_masks_are_an_input_on_request(name, tmp_path):
     agent = agent_for(name, "discrete", "flat")
-    export_onnx(agent, tmp_path / "plain")
+    found = export_onnx(agent, tmp_path / "masked", action_mask=True)
+    assert found.largest_difference <= 1e-5
+    export_numpy(agent, tmp_path / "masked", action_mask=True)
     graph = agent.policy_graph(action_mask=True)
     policy = PolicyArchive(graph)
     mask = np.array([[False, True, False, True]])

@@ -134,6 +134,19 @@ def test_a_window_that_nobody_observed_is_learned_from_the_same(kind):
     np.testing.assert_array_equal(weights(watched), weights(unwatched))
 
 
+@BOTH
+def test_a_state_taken_inside_a_window_knows_that_the_window_was_shown(kind):
+    env = gym.make("CartPole-v1")
+    first, second = (
+        make_agent(kind, env, seed=1, device="cpu", learning_starts=20, batch_size=8) for _ in range(2)
+    )
+    data = collect(first, env, 60, seed=0)
+    value_agent.observe_window(first.observe, data)
+    second.load_state_dict(first.state_dict())
+    assert second.learn(data)["env_steps"] == first.learn(data)["env_steps"] == 60
+    assert second.learn(data)["env_steps"] == 120  # nobody showed it this one
+
+
 # --- targets ---------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,20 @@ def test_cadence_continues_and_refuses_nonsense():
     assert again.env_steps == 8
 
 
+def test_steps_since_the_last_report_are_part_of_the_state():
+    cadence, settings = Cadence(), {"learning_starts": 0, "train_freq": 1, "gradient_steps": 1}
+    assert cadence.unreported == 0
+    cadence.advance(3, **settings)
+    cadence.report()
+    cadence.advance(2, **settings)
+    again = Cadence()
+    again.load_state_dict(cadence.state_dict())
+    assert (again.env_steps, again.unreported) == (5, 2)
+    with pytest.raises(KeyError):
+        again.load_state_dict({"env_steps": 9})
+    assert (again.env_steps, again.unreported) == (5, 2)
+
+
 def window(t, n=None, *, truncated_at=(), boundary=True, final=True):
     lead = (t,) if n is None else (t, n)
     obs = np.arange(int(np.prod(lead)), dtype=np.float32).reshape(*lead, 1)

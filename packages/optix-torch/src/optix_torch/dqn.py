@@ -35,6 +35,7 @@ from optix_torch.describing import describe, dueling
 from optix_torch.device import resolve_device
 from optix_torch.networks.q_network import without_dueling
 from optix_torch.specs.dqn import HYPERS
+from optix_torch.stored.experience import make_replay
 from optix_torch.training.targets import TargetNetwork
 from optix_torch.training.trainable import Trainable
 
@@ -58,6 +59,7 @@ class TorchDQNAgent(ValueAgent):
         action_space: The environment's Discrete space; needed only if its first action is not 0.
         observation_space: Needed only by :meth:`act` for observations with parts.
         observation_normalizer: Applied to observations before acting and learning; updated after each window.
+        replay: Used instead of a new buffer, for example a ``HindsightReplay``.
         engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
         threads: Of PyTorch while learning; ``"auto"``: one for small networks.
         seed: Root seed of exploration and replay; None draws one from the operating system.
@@ -80,6 +82,7 @@ class TorchDQNAgent(ValueAgent):
         action_space: Any = None,
         observation_space: Any = None,
         observation_normalizer: ObsNormalizer | None = None,
+        replay: Any = None,
         engine: str = "auto",
         threads: Any = "auto",
         seed: int | None = None,
@@ -103,7 +106,7 @@ class TorchDQNAgent(ValueAgent):
             action_space=action_space,
             observation_space=observation_space,
             observation_normalizer=observation_normalizer,
-            prioritized=hp["per_alpha"] > 0,
+            replay=make_replay(hp) if replay is None else replay,
             threads=threads,
             seed=seed,
         )

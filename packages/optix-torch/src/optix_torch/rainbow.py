@@ -36,6 +36,7 @@ from optix_torch.describing import describe, dueling, linear
 from optix_torch.device import resolve_device
 from optix_torch.networks.noisy import RainbowQNetwork, trained_parameters
 from optix_torch.specs.rainbow import HYPERS
+from optix_torch.stored.experience import make_replay
 from optix_torch.training.targets import TargetNetwork
 from optix_torch.training.trainable import Trainable
 
@@ -61,6 +62,7 @@ class TorchRainbowDQNAgent(ValueAgent):
         action_space: The environment's Discrete space; needed only if its first action is not 0.
         observation_space: Needed only by :meth:`act` for observations with parts.
         observation_normalizer: Applied to observations before acting and learning; updated after each window.
+        replay: Used instead of a new buffer, for example a ``HindsightReplay``.
         engine: ``"auto"``, ``"closed_form"`` or ``"autograd"``; equal results.
         threads: Of PyTorch while learning; ``"auto"``: one for small networks.
         seed: Root seed of noise and replay; None draws one from the operating system.
@@ -85,6 +87,7 @@ class TorchRainbowDQNAgent(ValueAgent):
         action_space: Any = None,
         observation_space: Any = None,
         observation_normalizer: ObsNormalizer | None = None,
+        replay: Any = None,
         engine: str = "auto",
         threads: Any = "auto",
         seed: int | None = None,
@@ -113,7 +116,7 @@ class TorchRainbowDQNAgent(ValueAgent):
             action_space=action_space,
             observation_space=observation_space,
             observation_normalizer=observation_normalizer,
-            prioritized=True,
+            replay=make_replay(hp, prioritized=True) if replay is None else replay,
             threads=threads,
             seed=seed,
             parts={"clipping": self._clipping},
@@ -135,7 +138,7 @@ class TorchRainbowDQNAgent(ValueAgent):
     def _gradient_step(self) -> None:
         hp, engine, support = self._hp, self._engine, self._support
         if not support.is_chosen:
-            support.choose(self._replay, hp["gamma"])
+            support.choose(self._replay, hp["gamma"], self._streams.minibatch)
             self._atoms = support.atoms()
         batch, observations, following, masks = self._draw()
         engine.resample(self._streams.minibatch)

@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="best, latest or a checkpoint's name; by default what the run returned",
     )
+    parser.add_argument(
+        "--action-mask",
+        action="store_true",
+        help="let the file take the masks that environments give in info",
+    )
     parser.add_argument("--allow-import", action="store_true", help="as for optix train")
 
 
@@ -81,7 +86,8 @@ def export(name: str, args: argparse.Namespace) -> dict[str, Any]:
         chosen = args.checkpoint or returned_checkpoint(found) or "best"
         snapshot = checkpoints.load(agent, chosen)
         write = load_factory(component)
-        verification = write(agent, target)
+        options = {"action_mask": True} if args.action_mask else {}
+        verification = write(agent, target, **options)
     finally:
         env.close()
     return {

@@ -10,6 +10,7 @@ from typing import Any
 
 NAMESPACE = "optix"
 CARTPOLE_WITHOUT_VELOCITIES = "optix/CartPoleNoVel-v0"
+GOAL_GRID = "optix/GoalGrid-v0"
 
 
 def register() -> None:
@@ -24,3 +25,5 @@ def register() -> None:
             max_episode_steps=500,
             reward_threshold=475.0,
         )
+    if GOAL_GRID not in known.registry:
+        known.register(GOAL_GRID, entry_point="optix_core.testing.goal_grid:GoalGrid")

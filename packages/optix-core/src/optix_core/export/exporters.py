@@ -45,14 +45,19 @@ class Verification:
     ties: int
 
 
-def export_numpy(agent: Any, path: str | Path) -> Verification:
+def export_numpy(agent: Any, path: str | Path, *, action_mask: bool = False) -> Verification:
     """Write a policy that :class:`~optix_core.export.PolicyArchive` runs with numpy alone.
+
+    Args:
+        agent: Whose policy it is.
+        path: The file.
+        action_mask: Let the file take masks, as environments give them in ``info["action_mask"]``.
 
     Raises:
         ConfigError: The agent cannot describe its policy, or the file does not do what the agent does; nothing is
             written then.
     """
-    graph = graph_of(agent)
+    graph = graph_of(agent, action_mask=action_mask)
     target = _checked(path)
     with tempfile.TemporaryDirectory(prefix="optix-export-") as folder:
         draft = Path(folder) / "policy.safetensors"
@@ -65,8 +70,13 @@ def export_numpy(agent: Any, path: str | Path) -> Verification:
     return found
 
 
-def export_onnx(agent: Any, path: str | Path) -> Verification:
+def export_onnx(agent: Any, path: str | Path, *, action_mask: bool = False) -> Verification:
     """Write a policy as ONNX (opset 17, free batch axis): normaliser, network, memory and action scaling in one graph.
+
+    Args:
+        agent: Whose policy it is.
+        path: The file.
+        action_mask: Give the graph an input for masks, as environments give them in ``info["action_mask"]``.
 
     Raises:
         ConfigError: onnx or onnxruntime is missing, the agent cannot describe its policy, or onnxruntime does not give
@@ -82,7 +92,7 @@ def export_onnx(agent: Any, path: str | Path) -> Verification:
             "pip install 'optix-core[onnx]'",
             code="E-NO-ONNX",
         ) from error
-    graph = graph_of(agent)
+    graph = graph_of(agent, action_mask=action_mask)
     target = _checked(path)
     data = cast("bytes", to_onnx(graph).SerializeToString())
     runtime: Any = onnxruntime
@@ -101,8 +111,8 @@ def export_onnx(agent: Any, path: str | Path) -> Verification:
     return found
 
 
-def graph_of(agent: Any) -> PolicyGraph:
-    """The agent's greedy policy as a graph.
+def graph_of(agent: Any, *, action_mask: bool = False) -> PolicyGraph:
+    """The agent's greedy policy as a graph, with an input for action masks if asked for.
 
     Raises:
         ConfigError: It has no ``policy_graph``.
@@ -113,7 +123,7 @@ def graph_of(agent: Any) -> PolicyGraph:
             f"{type(agent).__name__} cannot be exported: it has no policy_graph(), which describes the policy without "
             "its framework (optix_core.export.GraphBuilder helps to write one)"
         )
-    return cast("PolicyGraph", describe())
+    return cast("PolicyGraph", describe(action_mask=True) if action_mask else describe())
 
 
 def verify(agent: Any, graph: PolicyGraph, run: Run, *, what: str) -> Verification:

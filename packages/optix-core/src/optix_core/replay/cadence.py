@@ -13,10 +13,11 @@ class Cadence:
 
     Attributes:
         env_steps: Steps counted so far.
+        unreported: Those of them since :meth:`report`; what tells a learner that a window was shown to it already.
     """
 
     def __init__(self) -> None:
-        self.env_steps = 0
+        self.env_steps = self.unreported = 0
 
     def advance(self, n_steps: int, *, learning_starts: int, train_freq: int, gradient_steps: int) -> int:
         """Count ``n_steps`` more; the gradient steps due now.
@@ -51,13 +52,19 @@ class Cadence:
             )
         before = max(self.env_steps, learning_starts)
         self.env_steps += n_steps
+        self.unreported += n_steps
         rounds = max(0, self.env_steps // train_freq - before // train_freq)
         return rounds * (train_freq if gradient_steps == -1 else gradient_steps)
 
+    def report(self) -> None:
+        """Begin to count ``unreported`` anew; learners call it at the end of each window."""
+        self.unreported = 0
+
     def state_dict(self) -> State:
-        """The count."""
-        return {"env_steps": self.env_steps}
+        """Both counts."""
+        return {"env_steps": self.env_steps, "unreported": self.unreported}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a count."""
-        self.env_steps = int(state["env_steps"])
+        """Continue from there."""
+        env_steps, unreported = int(state["env_steps"]), int(state["unreported"])
+        self.env_steps, self.unreported = env_steps, unreported

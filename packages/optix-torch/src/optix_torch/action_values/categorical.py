@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optix_core.replay import ReplayBuffer
+from optix_core.replay import HindsightReplay, ReplayBuffer
 from optix_core.state import State
+from optix_torch.stored.experience import rows_of
 
 Array = NDArray[Any]
 
@@ -69,24 +70,37 @@ def entropy(probabilities: Array) -> Array:
     return -(probabilities * np.log(np.maximum(probabilities, tiny))).sum(axis=1)
 
 
-def support_of(replay: ReplayBuffer, gamma: float) -> tuple[float, float]:
+def support_of(
+    replay: ReplayBuffer | HindsightReplay, gamma: float, rng: np.random.Generator
+) -> tuple[float, float]:
     """Bounds of returns, judged by the experience there is.
 
     The largest and smallest of: discounted returns of up to 1,000 steps that were seen, what the mean reward would add
     up to if it went on for 1,000 steps (episodes of a better policy may last longer), and 0; then a tenth more. If
     rewards have both signs, good and bad luck are taken to be equally large. Without any reward it is -1 to 1.
+    Hindsight replay counts with the goals that were asked for and with those that it draws (from ``rng``).
     """
-    n = len(replay)
+    plain = rows_of(replay)
+    n = len(plain)
     rows = np.unique(np.linspace(0, n - 1, _SAMPLED_ROWS).astype(np.int64))
-    returns = replay.batch(rows, n_step=LONGEST, gamma=gamma).rewards
-    rewards = replay.column("reward")[:n]
-    for_ever = float(rewards.mean(dtype=np.float64)) * float((gamma ** np.arange(LONGEST)).sum())
-    low, high = min(float(returns.min()), for_ever, 0.0), max(float(returns.max()), for_ever, 0.0)
-    if rewards.min() < 0.0 < rewards.max():
+    seen = [(plain.column("reward")[:n], plain.batch(rows, n_step=LONGEST, gamma=gamma).rewards)]
+    if isinstance(replay, HindsightReplay):
+        one, many = (
+            replay.sample(_SAMPLED_ROWS, rng, n_step=steps, gamma=gamma).rewards for steps in (1, LONGEST)
+        )
+        seen.append((one, many))
+    longest = float((gamma ** np.arange(LONGEST)).sum())
+    low = min(
+        0.0, *(min(returns.min(), rewards.mean(dtype=np.float64) * longest) for rewards, returns in seen)
+    )
+    high = max(
+        0.0, *(max(returns.max(), rewards.mean(dtype=np.float64) * longest) for rewards, returns in seen)
+    )
+    if min(rewards.min() for rewards, _ in seen) < 0.0 < max(rewards.max() for rewards, _ in seen):
         low, high = -max(-low, high), max(-low, high)
     if low == high:
         return -1.0, 1.0
-    return low * (1.0 + MARGIN), high * (1.0 + MARGIN)
+    return float(low) * (1.0 + MARGIN), float(high) * (1.0 + MARGIN)
 
 
 class Support(nn.Module):
@@ -126,9 +140,9 @@ class Support(nn.Module):
         low, high = (self.v_min, self.v_max) if self.is_chosen else (-1.0, 1.0)
         return np.linspace(low, high, self.n_atoms, dtype=np.float32)
 
-    def choose(self, replay: ReplayBuffer, gamma: float) -> None:
+    def choose(self, replay: ReplayBuffer | HindsightReplay, gamma: float, rng: np.random.Generator) -> None:
         """Take the bounds from experience, see :func:`support_of`."""
-        self.bounds.copy_(torch.tensor(support_of(replay, gamma), dtype=torch.float64))
+        self.bounds.copy_(torch.tensor(support_of(replay, gamma, rng), dtype=torch.float64))
 
 
 class Clipping:

@@ -20,6 +20,7 @@ from optix_torch.networks.noisy import RainbowQNetwork
 from optix_torch.networks.q_network import q_network
 from optix_torch.specs.dqn import HYPERS as DQN_HYPERS
 from optix_torch.specs.rainbow import HYPERS as RAINBOW_HYPERS
+from optix_torch.stored.experience import make_hindsight, make_replay
 from optix_torch.stored.normalizing import make_normalizers
 
 
@@ -66,6 +67,8 @@ def q_parts(
     activation: str = "relu",
     encoder: Any = None,
     normalize_observations: bool = False,
+    hindsight: float = 0.0,
+    hindsight_strategy: str = "future",
     dueling: bool = False,
     threads: Any = "auto",
     engine: str = "auto",
@@ -79,6 +82,8 @@ def q_parts(
         activation: Between them.
         encoder: See :func:`optix_torch.networks.encoders.observation_input`.
         normalize_observations: Standardise them with running statistics.
+        hindsight: Relabelled rows per row that is not, in goal environments; 0: none.
+        hindsight_strategy: Where those goals come from.
         dueling: A value and advantages in the last layer.
         threads: Of PyTorch while learning.
         engine: How gradients are computed.
@@ -92,7 +97,9 @@ def q_parts(
     network = q_network(inputs, arguments["n_actions"], hidden, activation, dueling=dueling, generator=init)
     hp = declared.merge(DQN_HYPERS, ctx.hyperparams, owner=owner)
     optimizer = torch.optim.Adam(network.parameters(), lr=hp["learning_rate"])
-    return {**arguments, "q_network": network, "optimizer": optimizer, "threads": threads, "engine": engine}
+    replay = make_hindsight(ctx, make_replay(hp), owner, k=hindsight, strategy=hindsight_strategy)
+    rest = {"optimizer": optimizer, "replay": replay, "threads": threads, "engine": engine}
+    return {**arguments, "q_network": network, **rest}
 
 
 def rainbow_parts(
@@ -103,6 +110,8 @@ def rainbow_parts(
     sigma_0: float = 0.5,
     encoder: Any = None,
     normalize_observations: bool = False,
+    hindsight: float = 0.0,
+    hindsight_strategy: str = "future",
     threads: Any = "auto",
     engine: str = "auto",
 ) -> dict[str, Any]:
@@ -115,6 +124,8 @@ def rainbow_parts(
         sigma_0: Initial noise, see :class:`~optix_torch.networks.noisy.NoisyLinear`; at least 0.
         encoder: See :func:`optix_torch.networks.encoders.observation_input`.
         normalize_observations: Standardise them with running statistics.
+        hindsight: Relabelled rows per row that is not, in goal environments; 0: none.
+        hindsight_strategy: Where those goals come from.
         threads: Of PyTorch while learning.
         engine: How gradients are computed.
 
@@ -138,5 +149,7 @@ def rainbow_parts(
         generator=init,
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=hp["learning_rate"], eps=1.5e-4)
-    rest = {"obs_dim": None, "optimizer": optimizer, "threads": threads, "engine": engine}
+    rows = make_replay(hp, prioritized=True)
+    replay = make_hindsight(ctx, rows, owner, k=hindsight, strategy=hindsight_strategy)
+    rest = {"obs_dim": None, "optimizer": optimizer, "replay": replay, "threads": threads, "engine": engine}
     return {**arguments, "q_network": network, **rest}

@@ -14,13 +14,14 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from optix_core.errors import ConfigError, HyperparamError
-from optix_core.replay import Batch, Cadence, ReplayBuffer, observe_window
+from optix_core.replay import Batch, Cadence, HindsightReplay, ReplayBuffer, observe_window
 from optix_core.rl.masking import split_masks
 from optix_core.rl.schedules import linear
 from optix_core.rl.spaces import describe_space
 from optix_core.types import EpisodeData
 from optix_torch.acting.single import SingleObservation
 from optix_torch.describing import Described
+from optix_torch.stored.experience import prioritized_rows
 from optix_torch.stored.normalizing import Normalizers
 from optix_torch.stored.stored_agent import StoredAgent
 from optix_torch.stored.streams import Streams
@@ -32,7 +33,6 @@ from optix_torch.training.trainable import Trainable
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer
-    from optix_core.replay.prioritized import PrioritizedReplay
     from optix_core.state import Stateful
 
 Masks = NDArray[np.bool_] | None
@@ -49,7 +49,7 @@ class ValueAgent(StoredAgent):
 
     _training: Trainable
     _target: TargetNetwork
-    _replay: ReplayBuffer
+    _replay: ReplayBuffer | HindsightReplay
 
     def _begin(
         self,
@@ -61,7 +61,7 @@ class ValueAgent(StoredAgent):
         action_space: Any,
         observation_space: Any,
         observation_normalizer: ObsNormalizer | None,
-        prioritized: bool,
+        replay: Any,
         threads: Any,
         seed: int | None,
         parts: Mapping[str, Stateful] | None = None,
@@ -73,16 +73,10 @@ class ValueAgent(StoredAgent):
         self._single = SingleObservation(observation_space)
         self._normalizers = Normalizers(observation_normalizer, None)
         self._descent, self._cadence = Descent(training), Cadence()
-        self._prioritized: PrioritizedReplay | None = None
-        if prioritized:
-            from optix_core.replay.prioritized import PrioritizedReplay
-
-            self._replay = self._prioritized = PrioritizedReplay(hp["replay_capacity"], alpha=hp["per_alpha"])
-        else:
-            self._replay = ReplayBuffer(hp["replay_capacity"])
+        self._replay = replay
+        self._prioritized = prioritized_rows(replay)
         vector = training.flat.vector
         self._threads = Threads(threads, vector.numel(), vector.device)
-        self._seen = False  # whether anything was observed since the last learn
         self._assemble(
             {"q_network": training},
             Streams(seed),
@@ -130,7 +124,6 @@ class ValueAgent(StoredAgent):
         """Keep one vector step of N transitions, move the target network and learn if it is time for either."""
         hp, before = self._hp, self._cadence.env_steps
         self._replay.add(observations, actions, rewards, next_observations, terminated, truncated)
-        self._seen = True
         due = self._cadence.advance(
             len(rewards),
             learning_starts=hp["learning_starts"],
@@ -158,9 +151,9 @@ class ValueAgent(StoredAgent):
             Means over the gradient steps, ``n_updates`` of them, and where the agent stands. A loss of NaN says that
             three steps in a row had gradients that were not finite.
         """
-        if not self._seen:
+        if not self._cadence.unreported:
             observe_window(self.observe, episode_data)
-        self._seen = False
+        self._cadence.report()
         if episode_data.n_steps:
             plain, _ = split_masks(episode_data.time_major("observations"))
             self._normalizers.after_window(plain.reshape(-1, *plain.shape[2:]))
@@ -205,12 +198,11 @@ class ValueAgent(StoredAgent):
 
     def _draw(self) -> tuple[Batch, NDArray[Any], NDArray[Any], Masks]:
         """A batch, its observations and next observations as the networks see them, and the masks of the latter."""
-        hp, rng = self._hp, self._streams.minibatch
-        size, kind = hp["batch_size"], {"n_step": hp["n_step"], "gamma": hp["gamma"]}
+        hp = self._hp
+        kind: dict[str, Any] = {"n_step": hp["n_step"], "gamma": hp["gamma"]}
         if self._prioritized is not None:
-            batch = self._prioritized.sample(size, rng, beta=self._beta(), **kind)
-        else:
-            batch = self._replay.sample(size, rng, **kind)
+            kind["beta"] = self._beta()
+        batch = self._replay.sample(hp["batch_size"], self._streams.minibatch, **kind)
         following, masks = split_masks(batch.next_observations)
         seen, normal = split_masks(batch.observations)[0], self._normalizers.observations
         return batch, normal(seen), normal(following), masks

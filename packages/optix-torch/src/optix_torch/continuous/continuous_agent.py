@@ -16,13 +16,14 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from optix_core.errors import HyperparamError, SpaceError
-from optix_core.replay import Cadence, HindsightReplay, PrioritizedReplay, observe_window
+from optix_core.replay import Cadence, observe_window
 from optix_core.rl.successors import rows
 from optix_core.types import EpisodeData
 from optix_torch.acting.single import SingleObservation
-from optix_torch.continuous.setup import change_learning_rate, make_replay, scaler_of_bounded
+from optix_torch.continuous.setup import change_learning_rate, scaler_of_bounded
 from optix_torch.continuous.twin import Actor, TwinCritics
 from optix_torch.describing import Described, describe, to_box
+from optix_torch.stored.experience import make_replay, prioritized_rows
 from optix_torch.stored.normalizing import Normalizers
 from optix_torch.stored.stored_agent import StoredAgent
 from optix_torch.stored.streams import Streams
@@ -98,15 +99,13 @@ class ContinuousAgent(StoredAgent):
         self._single = SingleObservation(observation_space)
         self._cadence = Cadence()
         self._replay = make_replay(hp) if replay is None else replay
-        rows_of = self._replay.replay if isinstance(self._replay, HindsightReplay) else self._replay
-        self._prioritized = rows_of if isinstance(rows_of, PrioritizedReplay) else None
+        self._prioritized = prioritized_rows(self._replay)
         actor_size, critic_size = (
             actor.training.flat.vector.numel(),
             critics.training.flat.vector.numel() // 2,
         )
         self._threads = Threads(threads, max(actor_size, critic_size), actor.training.flat.vector.device)
         self._actor_descent, self._critic_descent = Descent(actor.training), Descent(critics.training)
-        self._seen = False  # whether anything was observed since the last learn
         self._assemble(
             {"actor": actor.training, "critics": critics.training, **(trainables or {})},
             Streams(seed),
@@ -163,7 +162,6 @@ class ContinuousAgent(StoredAgent):
         """Keep one vector step of N transitions, and learn if it is time to."""
         hp = self._hp
         self._replay.add(observations, actions, rewards, next_observations, terminated, truncated)
-        self._seen = True
         due = self._cadence.advance(
             len(rewards),
             learning_starts=hp["learning_starts"],
@@ -186,9 +184,9 @@ class ContinuousAgent(StoredAgent):
             Means over the gradient steps, ``n_updates`` of them, and where the agent stands. Losses of NaN say that
             three steps in a row had gradients that were not finite.
         """
-        if not self._seen:
+        if not self._cadence.unreported:
             observe_window(self.observe, episode_data)
-        self._seen = False
+        self._cadence.report()
         if episode_data.n_steps:
             self._normalizers.after_window(rows(episode_data, "observations"))
         actor, critics = self._actor_descent.report(), self._critic_descent.report()

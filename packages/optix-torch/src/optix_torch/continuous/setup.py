@@ -1,24 +1,16 @@
-"""What is made or changed around off-policy agents for continuous actions: replay, scaling, learning rates."""
+"""What is made or changed around off-policy agents for continuous actions: scaling and learning rates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from optix_core.errors import SpaceError
-from optix_core.replay import PrioritizedReplay, ReplayBuffer
 from optix_core.rl.spaces import BoxScaler
 from optix_torch.training.trainable import Trainable
-
-
-def make_replay(hp: Mapping[str, Any]) -> ReplayBuffer:
-    """Uniform replay, or prioritised if ``per_alpha`` is positive."""
-    if hp["per_alpha"] > 0:
-        return PrioritizedReplay(hp["replay_capacity"], alpha=hp["per_alpha"])
-    return ReplayBuffer(hp["replay_capacity"])
 
 
 def change_learning_rate(trainables: Iterable[Trainable], value: float) -> None:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from optix_core import hyperparams as declared
-from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext, Hyper
 from optix_core.rl.spaces import describe_space, require_kind
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_torch.continuous.critics import EncodedCritic
-from optix_torch.continuous.setup import make_replay, scaler_of_bounded
+from optix_torch.continuous.setup import scaler_of_bounded
 from optix_torch.device import device_for_small_networks
 from optix_torch.networks.encoder_modules import Flattened
 from optix_torch.networks.encoders import ObservationInput, network, observation_input
 from optix_torch.networks.mlp import ACTIVATIONS, require_architecture
 from optix_torch.specs.sac import HYPERS as SAC_HYPERS
 from optix_torch.specs.td3 import HYPERS as TD3_HYPERS
+from optix_torch.stored.experience import make_hindsight, make_replay
 from optix_torch.stored.normalizing import make_normalizers
 
 
@@ -105,7 +105,7 @@ def _parts(
         "action_space": ctx.action_space,
         "observation_space": space,
         "observation_normalizer": normalizer,
-        "replay": _hindsight(ctx, hp, owner, hindsight, hindsight_strategy),
+        "replay": make_hindsight(ctx, make_replay(hp), owner, k=hindsight, strategy=hindsight_strategy),
         "engine": engine,
         "threads": threads,
         "seed": seed,
@@ -134,18 +134,3 @@ def _critic(inputs: ObservationInput, trunk: nn.Module) -> nn.Module:
     if inputs.module is None or isinstance(inputs.module, Flattened):
         return trunk
     return EncodedCritic(inputs.module, trunk)
-
-
-def _hindsight(ctx: AgentContext, hp: dict[str, Any], owner: str, k: float, strategy: str) -> Any:
-    """Replay that relabels goals, or None where none is asked for."""
-    if not k:
-        return None
-    from optix_core.replay import HindsightReplay, goal_functions
-
-    if ctx.env is None:
-        raise ConfigError(
-            f"{owner}: hindsight={k} needs the environment, whose compute_reward says what other goals would have "
-            "earned; build the agent with make_agent(name, env, ...)"
-        )
-    reward, terminated = goal_functions(ctx.env)
-    return HindsightReplay(make_replay(hp), reward, terminated, k=k, strategy=cast("Any", strategy))

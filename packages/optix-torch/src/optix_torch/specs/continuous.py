@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from optix_core.plugin import Hyper, Option
+from optix_torch.specs import hindsight
 
 
 def learning_rate(default: float) -> Hyper:
@@ -66,8 +67,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("activation", "relu", help="tanh, relu, elu or sigmoid"),
     Option("encoder", None, help="reads observations; see optix_torch.networks.encoders"),
     Option("normalize_observations", False, help="standardise observations with running statistics"),
-    Option("hindsight", 0.0, help="relabelled rows per row that is not, in goal environments; 0: none"),
-    Option("hindsight_strategy", "future", help="future, final or episode: where those goals come from"),
+    *hindsight.OPTIONS,
     Option("threads", "auto", help="PyTorch's threads while learning: auto or a number"),
     Option("engine", "auto", help="auto, closed_form or autograd: how gradients are computed"),
 )

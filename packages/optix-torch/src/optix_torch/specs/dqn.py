@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from optix_core.plugin import AgentSpec, Hyper, Option
+from optix_torch.specs import hindsight
 
 REPLAY_HYPERS: tuple[Hyper, ...] = (
     Hyper("gamma", 0.99, low=0.0, high=1.0, tune=(0.95, 0.999), help="discount per step"),
@@ -92,6 +93,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("activation", "relu", help="tanh, relu, elu or sigmoid"),
     Option("encoder", None, help="reads observations; see optix_torch.networks.encoders"),
     Option("normalize_observations", False, help="standardise observations with running statistics"),
+    *hindsight.OPTIONS,
     Option("threads", "auto", help="PyTorch's threads while learning: auto or a number"),
     Option("engine", "auto", help="auto, closed_form or autograd: how gradients are computed"),
 )
@@ -109,7 +111,7 @@ SPECS = [
         observation_spaces=OBSERVATION_SPACES,
         policy="deterministic",
         on_policy=False,
-        capabilities=frozenset({"checkpoint", "export:onnx", "masks"}),
+        capabilities=frozenset({"checkpoint", "export:onnx", "her", "masks"}),
         hyperparams=HYPERS,
         options=(
             *OPTIONS,
