@@ -139,7 +139,7 @@ def test_options_out_of_range_are_errors(name):
         make_agent(name, env, hindsight=-1, device="cpu")
 
 
-@pytest.mark.parametrize(("name", "env"), [("DQN", "CartPole-v1"), ("SAC", "Pendulum-v1")])
+@pytest.mark.parametrize("name,env", [("DQN", "CartPole-v1"), ("SAC", "Pendulum-v1")])
 def test_environments_without_goals_are_refused_before_training(name, env):
     with pytest.raises((ConfigError, SpaceError), match=r"compute_reward|Dict observation"):
         make_agent(name, gym.make(env), hindsight=4, device="cpu")
