@@ -92,5 +92,6 @@ TASKS = (
         peer="SAC",
         seeds=3,
         slow=True,
+        changes={"hidden_sizes": [128, 128], "batch_size": 128},
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Descent:
 
     def __init__(self, training: Trainable) -> None:
         self._training, self._flat = training, training.flat
-        self._on_cpu = self._flat.vector.device.type == "cpu"
+        self._gradient = self._flat.grad.numpy() if self._flat.vector.device.type == "cpu" else None
         self._in_a_row = 0
         self._adam: FusedAdam | None = None
         self._clear()
@@ -49,9 +50,8 @@ class Descent:
         Returns:
             Whether the step was made.
         """
-        if self._on_cpu:
-            gradient = self._flat.grad.numpy()
-            norm = math.sqrt(np.dot(gradient, gradient))
+        if self._gradient is not None:
+            norm = math.sqrt(np.dot(self._gradient, self._gradient))
         else:
             norm = float(torch.linalg.vector_norm(self._flat.grad))
         if not math.isfinite(norm):
@@ -67,8 +67,9 @@ class Descent:
             self._adam.step()
         else:
             self._training.optimizer.step()
-        for name, value in {**measured, "grad_norm": norm}.items():
-            self._measured.setdefault(name, []).append(value)
+        measured["grad_norm"] = norm
+        for name, value in measured.items():
+            self._measured[name].append(value)
         return True
 
     def report(self) -> dict[str, float]:
@@ -85,7 +86,7 @@ class Descent:
     def _clear(self) -> None:
         self.n_updates = self.n_skipped = 0
         self.diverged = False
-        self._measured: dict[str, list[float | Tensor]] = {}
+        self._measured: defaultdict[str, list[float | Tensor]] = defaultdict(list)
 
 
 def _mean(values: list[Any]) -> float:

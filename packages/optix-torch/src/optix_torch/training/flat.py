@@ -40,6 +40,9 @@ class FlatParameters:
                 "actor and critic need trainable parameters of one type, float32 or float64, on one device; "
                 f"found {', '.join(sorted(f'{dtype} on {device}' for dtype, device in kinds)) or 'none'}"
             )
+        dtype, device = next(iter(kinds))
+        # the type of arrays whose memory can be used as it is; none on other devices
+        self._readable_as = torch.empty(0, dtype=dtype).numpy().dtype if device.type == "cpu" else None
         if len(held) == 1 and _are_views(self.parameters, held[0]) and held[0].grad is not None:
             self.vector, self.grad = held[0], held[0].grad
             return
@@ -58,6 +61,8 @@ class FlatParameters:
         """``array`` as a tensor of the parameters' type on their device; structured ones as a dict by field."""
         if array.dtype.names is not None:
             return {name: self.tensor(array[name]) for name in array.dtype.names}
+        if array.dtype == self._readable_as and array.flags.carray:
+            return torch.from_numpy(array)
         # PyTorch warns of memory that it must not write to, although it won't
         writable = torch.from_numpy(np.require(array, requirements=["C", "W"]))
         return writable.to(self.vector.device, self.vector.dtype)
