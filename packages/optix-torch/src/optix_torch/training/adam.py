@@ -14,7 +14,7 @@ import torch
 
 from optix_torch.training.flat import FlatParameters
 
-_fused_adam: Any = torch.ops.aten._fused_adam_.default  # what torch.optim.adam ends in
+_fused_adam: Any = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]  # what torch.optim.adam ends in
 
 
 def _moments(optimizer: torch.optim.Adam, flat: FlatParameters) -> dict[str, Any]:
