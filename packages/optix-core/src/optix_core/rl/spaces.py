@@ -231,7 +231,9 @@ class BoxScaler:
         assert info.high is not None
         if not np.issubdtype(info.dtype, np.floating):
             raise SpaceError(
-                f"BoxScaler cannot map to {info.label} of dtype {info.dtype}: only floating Boxes have a scale"
+                f"actions of {info.label} are whole numbers ({info.dtype}), and there is no scale from real numbers to "
+                "those. Wrap the environment (gymnasium.wrappers.TransformAction): let it take a MultiDiscrete, or a "
+                "floating Box whose actions the wrapper rounds."
             )
         if not (info.low <= info.high).all():
             raise SpaceError(
