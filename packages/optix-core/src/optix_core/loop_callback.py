@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from optix_core.loop.records import DormantReport
+    from optix_core.runs.decision_log import LogEvent
     from optix_core.types import EvalMetrics, LoopState, PolicySnapshot
 
 
@@ -44,3 +46,41 @@ class LoopCallback:
 
     def on_hyperparam_update(self, old_params: dict[str, Any], new_params: dict[str, Any]) -> None:
         """At least one hyperparameter changed."""
+
+
+@runtime_checkable
+class RunEventListener(Protocol):
+    """Observers that want the run's whole event stream: every line of the decision log, at the moment it is written."""
+
+    def on_run_event(self, event: LogEvent) -> None:
+        """One event, in the order of their numbers; ``event.step`` (environment steps) never falls within a session."""
+        ...
+
+
+@runtime_checkable
+class RunObserver(Protocol):
+    """Observers that want to know whom they observe."""
+
+    def attach(self, run: Any) -> None:
+        """Called once before anything happens.
+
+        ``run`` is the :class:`~optix_core.loop.loop_controller.LoopController`.
+        """
+        ...
+
+
+@runtime_checkable
+class DormancyDecider(Protocol):
+    """Callbacks that may let a run go on after convergence, for example with a variant of the agent."""
+
+    def on_converged(self, run: Any, window: int) -> DormantReport:
+        """Decide, and change the agent if training is to go on. Called after ``on_dormant``.
+
+        An exception ends the run, because the agent may be half changed then. If several callbacks decide, the first
+        that goes on wins, and the others are not asked.
+
+        Args:
+            run: The :class:`~optix_core.loop.loop_controller.LoopController` at work.
+            window: Index of the window that led here.
+        """
+        ...

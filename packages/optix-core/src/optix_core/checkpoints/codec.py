@@ -37,6 +37,7 @@ Stored = dict[str, NDArray[Any] | SealedArray]
 ARRAY_DTYPES = frozenset(SEALED_DTYPES)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_INT_BITS = 14_000
+_LONG = 2**63
 """Python reads decimal integers of at most 4300 digits."""
 
 _COMPLEX = {"complex64": "float32", "complex128": "float64"}
@@ -122,6 +123,24 @@ def encode_loosely(value: Any) -> Any:
     Numpy scalars become Python numbers, arrays and other sequences lists, keys strings; anything else is
     stored as its ``repr``.
     """
+    return _encode_quickly(value, 3)
+
+
+def _encode_quickly(value: Any, depth: int) -> Any:
+    """What is plain already, which most of a log is, passes through; the rest goes the long way, item by item."""
+    kind = type(value)
+    if (
+        value is None
+        or kind is bool
+        or kind is str
+        or (kind is float and math.isfinite(value))
+        or (kind is int and -_LONG < value < _LONG)
+    ):
+        return value
+    if kind is dict and depth:
+        items = cast("dict[Any, Any]", value)
+        if all(type(key) is str and not key.startswith("$") for key in items):
+            return {key: _encode_quickly(item, depth - 1) for key, item in items.items()}
     return encode_value(_plain(value, 0))
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from optix_core.loop_callback import RunEventListener, RunObserver
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from optix_core.loop_callback import LoopCallback
+    from optix_core.runs.decision_log import LogEvent
 
 logger = logging.getLogger("optix.loop")
 
@@ -43,6 +46,9 @@ class CallbackDispatcher:
         self._failures: dict[int, int] = {}
         self._in_a_row: dict[tuple[int, str], int] = {}
         self._disabled: set[int] = set()
+        self._failing: set[int] = set()
+        self._listeners = [c for c in self._callbacks if isinstance(c, RunEventListener)]
+        self._run: Any = None
 
     def __iter__(self) -> Iterator[LoopCallback]:
         return iter(self._callbacks)
@@ -50,6 +56,33 @@ class CallbackDispatcher:
     def add(self, callback: LoopCallback) -> None:
         """Let ``callback`` hear everything from now on."""
         self._callbacks.append(callback)
+        if isinstance(callback, RunEventListener):
+            self._listeners.append(callback)
+        if self._run is not None and isinstance(callback, RunObserver):
+            self._call(callback, "attach", "attach", (self._run,))
+
+    def attach(self, run: Any) -> None:
+        """Tell the observers that ask for it, also those added later, whom they observe."""
+        if self._run is run:
+            return
+        self._run = run
+        for callback in tuple(self._callbacks):
+            if isinstance(callback, RunObserver):
+                self._call(callback, "attach", "attach", (run,))
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody wants the events of the decision log."""
+        return bool(self._listeners)
+
+    def deliver(self, event: LogEvent) -> None:
+        """Hand one event of the decision log to whoever wants them.
+
+        A listener is not told of its own failure: it would fail again over it.
+        """
+        for listener in tuple(self._listeners):
+            # counted per kind: a listener that ignores most kinds must not seem to recover in between
+            self._call(listener, "on_run_event", f"on_run_event:{event.kind}", (event,))
 
     @property
     def faults(self) -> dict[str, int]:
@@ -59,16 +92,24 @@ class CallbackDispatcher:
     def fire(self, event: str, *args: Any) -> None:
         """Call ``event`` on every callback that is still enabled."""
         for callback in tuple(self._callbacks):
-            if id(callback) in self._disabled:
-                continue
+            self._call(callback, event, event, args)
+
+    def _call(self, callback: Any, method: str, event: str, args: tuple[Any, ...]) -> None:
+        key = id(callback)
+        if key in self._disabled or key in self._failing:
+            return
+        try:
+            getattr(callback, method)(*args)
+        except Exception as error:
+            if self._strict or getattr(callback, "critical", False):
+                raise
+            self._failing.add(key)
             try:
-                getattr(callback, event)(*args)
-            except Exception as error:
-                if self._strict or getattr(callback, "critical", False):
-                    raise
                 self._record(callback, event, error)
-            else:
-                self._in_a_row[id(callback), event] = 0
+            finally:
+                self._failing.discard(key)
+        else:
+            self._in_a_row[key, event] = 0
 
     def _record(self, callback: LoopCallback, event: str, error: Exception) -> None:
         key, name = id(callback), name_of(callback)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from optix_core.base_agent import CompanionCallbacks
 from optix_core.loop.branching import Interrupted, can_branch
 from optix_core.loop.cycle import WindowCycle
 from optix_core.loop.dispatch import CallbackDispatcher
+from optix_core.loop.dormancy import Dormancy
 from optix_core.loop.finishing import confirm, restore_best
 from optix_core.loop.result import RunResult
 from optix_core.loop.signals import StopOnSignal
@@ -27,6 +29,7 @@ from optix_core.loop.training import Budget, Progress, WindowTrainer
 from optix_core.loop.tuning import TuningDriver
 from optix_core.loop.validation import Validator
 from optix_core.loop.verbose import VerboseWriter
+from optix_core.runs.decision_log import LogEvent
 from optix_core.types import EvalMetrics, LoopState
 
 if TYPE_CHECKING:
@@ -151,6 +154,7 @@ class LoopController:
         )
         self.history: deque[EvalMetrics] = deque(maxlen=HISTORY)
         self.tuning = TuningDriver(self, optimizer, probe_windows=probe_windows)
+        self.dormancy = Dormancy(self)
         self.storage = RunStorage(self)
         self._verbose = VerboseWriter(enabled=verbose, path=verbose_log_file)
         self.cycle = WindowCycle(
@@ -166,6 +170,7 @@ class LoopController:
         self._signals = StopOnSignal(enabled=False)
         self._stop_requested = False
         self._companions_added = False
+        self._unlogged = 0
 
     def _rolls_back(self, wanted: bool | None) -> bool:
         """Without a word from the user, a drop is undone where it is measured well and everything can be put back."""
@@ -196,9 +201,16 @@ class LoopController:
         return self._stop_requested or self._signals.received is not None
 
     def log(self, kind: str, **numbers: Any) -> None:
-        """Write one event, with the present window and step, to the decision log."""
+        """One event, with the present window and step: to the decision log, and to observers that listen to it."""
+        window, step = self.progress.windows, self.progress.steps
         if self.decision_log is not None:
-            self.decision_log.write(kind, window=self.progress.windows, step=self.progress.steps, **numbers)
+            event = self.decision_log.append(kind, window, step, **numbers)
+        elif self.callbacks.listening:
+            self._unlogged += 1
+            event = LogEvent(self._unlogged, kind, window, step, time.time(), numbers)
+        else:
+            return
+        self.callbacks.deliver(event)
 
     # ---------------------------------------------------------------- the run
 
@@ -239,6 +251,7 @@ class LoopController:
 
     def _start(self, *, resume: bool) -> None:
         self.registry.preflight(self.agent)
+        self.callbacks.attach(self)
         if isinstance(self.agent, CompanionCallbacks) and not self._companions_added:
             self._companions_added = True
             for callback in self.agent.companion_callbacks(self):

@@ -90,7 +90,11 @@ class DecisionLog:
         return self._last_seq
 
     def write(self, kind: str, window: int = 0, step: int = 0, **numbers: Any) -> int:
-        """Append one line and return its number.
+        """Append one line and return its number; see :meth:`append`."""
+        return self.append(kind, window, step, **numbers).seq
+
+    def append(self, kind: str, window: int = 0, step: int = 0, **numbers: Any) -> LogEvent:
+        """Append one line and return it as an event.
 
         Args:
             kind: What happened.
@@ -107,7 +111,8 @@ class DecisionLog:
         except CheckpointError as error:  # unreadable, so the numbers of this session start anew
             self._failed(error)
             seq = 1
-        head = {"seq": seq, "kind": kind, "window": int(window), "step": int(step), "time": self._clock()}
+        event = LogEvent(seq, kind, int(window), int(step), self._clock(), numbers)
+        head = {"seq": seq, "kind": kind, "window": event.window, "step": event.step, "time": event.time}
         line = _sealed(ordered({**head, **encode_loosely(numbers)}))
         self._last_seq = seq
         try:
@@ -120,7 +125,7 @@ class DecisionLog:
             self._failed(error)
         else:
             self._failing = False
-        return seq
+        return event
 
     def truncate_after(self, seq: int) -> int:
         """Remove all lines with a higher number; the next one is ``seq + 1``. Returns how many were removed.
