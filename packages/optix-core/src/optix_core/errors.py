@@ -17,6 +17,9 @@ OptixError
 │   └── NonFiniteState                NaN or infinity in weights or optimizer state
 ├── ResumeError                       a run cannot be continued as asked
 ├── EnvironmentFault                  the environment broke its contract (NaN, wrong shape, ...)
+├── StreamError                       a live source failed for good
+│   ├── StreamStalled                 it fell silent for longer than it may
+│   └── MalformedItem                 it delivers too many items that cannot be used
 └── NumericalDivergence               training produced non-finite numbers repeatedly
 ```
 
@@ -174,6 +177,24 @@ class EnvironmentFault(OptixError):
     """The environment broke its contract: NaN, wrong shape, wrong type, no episode end."""
 
     default_code = "E-ENV"
+
+
+class StreamError(OptixError):
+    """A live source of data failed and could not be reached again."""
+
+    default_code = "E-STREAM"
+
+
+class StreamStalled(StreamError):
+    """A live source gave nothing for longer than it may."""
+
+    default_code = "E-STREAM-STALLED"
+
+
+class MalformedItem(StreamError, ValueError):
+    """A live source delivers too many items that cannot be used."""
+
+    default_code = "E-STREAM-MALFORMED"
 
 
 class NumericalDivergence(OptixError, ArithmeticError):

@@ -27,6 +27,8 @@ class Domain(IntEnum):
     CONFIRMATION = 10
     TRIAL = 11
     PERTURBATION = 12
+    LIVE = 20
+    NOVELTY = 21
 
 
 def seed_sequence(root: int, domain: Domain, *index: int) -> np.random.SeedSequence:

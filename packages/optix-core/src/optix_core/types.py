@@ -86,6 +86,8 @@ class EpisodeData:
         boundary_steps: ``[K, 2]`` int, (t, n) of every step that ended an episode inside the window, in time order.
         boundary_observations: ``[K, *obs]`` what truly followed each of those steps, before the reset.
         episodes: The complete episodes that ended in this window.
+        intrinsic_rewards: ``[T(, N)]`` float64, a bonus that agents learn from besides ``rewards`` (its weight is
+            applied already), None if there is none. Scores and episode returns never contain it.
     """
 
     observations: NDArray[Any]
@@ -106,6 +108,7 @@ class EpisodeData:
     boundary_steps: NDArray[Any] | None = None
     boundary_observations: NDArray[Any] | None = None
     episodes: tuple[EpisodeRecord, ...] = ()
+    intrinsic_rewards: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         self.observations = np.asarray(self.observations)
@@ -122,6 +125,10 @@ class EpisodeData:
                 raise ValueError(
                     f"{name} has shape {getattr(self, name).shape}; its leading axes must be those of rewards, {lead}"
                 )
+        if self.intrinsic_rewards is not None and self.intrinsic_rewards.shape != lead:
+            raise ValueError(
+                f"intrinsic_rewards has shape {self.intrinsic_rewards.shape}, but rewards has {lead}"
+            )
         if self.n_envs is not None and (len(lead) != 2 or lead[1] != self.n_envs):
             raise ValueError(f"n_envs is {self.n_envs}, but rewards has shape {lead}; expected [T, N]")
 
@@ -129,6 +136,11 @@ class EpisodeData:
     def dones(self) -> NDArray[np.bool_]:
         """``terminated | truncated``: where an episode ended for either reason. Not for masking a bootstrap."""
         return self.terminated | self.truncated
+
+    @property
+    def learning_rewards(self) -> NDArray[Any]:
+        """What agents learn from: ``rewards``, plus ``intrinsic_rewards`` where there are any."""
+        return self.rewards if self.intrinsic_rewards is None else self.rewards + self.intrinsic_rewards
 
     @property
     def total_reward(self) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from optix_core.base_agent import BaseAgent
 from optix_core.pipelines.factories import Env, EnvFactory, env_factory_of, require_factory
 from optix_core.pipelines.faults import OnEnvError, OnNonFinite
 from optix_core.pipelines.stepping import ListStepper
 from optix_core.pipelines.stepping_pipeline import SteppingPipeline
+from optix_core.pipelines.window import flattened
 from optix_core.types import EpisodeData
 
 
@@ -89,28 +88,4 @@ class BatchPipeline(SteppingPipeline):
 
     def collect(self) -> EpisodeData:
         """The next window, flat: ``[T, ...]``; ``episode_starts`` is a list of indices that contains 0."""
-        return _flat(super().collect())
-
-
-def _flat(data: EpisodeData) -> EpisodeData:
-    """The single column of a time-major window; arrays are views."""
-    starts: Any = data.episode_starts
-    assert data.final_obs is not None
-    data.metadata["continues_episode"] = bool(data.metadata["continues_episode"][0])
-    return EpisodeData(
-        observations=data.observations[:, 0],
-        actions=data.actions[:, 0],
-        rewards=data.rewards[:, 0],
-        terminated=data.terminated[:, 0],
-        truncated=data.truncated[:, 0],
-        infos=data.infos,
-        episode_id=data.episode_id,
-        timestamp=data.timestamp,
-        metadata=data.metadata,
-        episode_starts=sorted({0, *starts[:, 0].nonzero()[0].tolist()}),
-        final_obs=data.final_obs[0, ...],
-        hidden_states=None if data.hidden_states is None else data.hidden_states[:, 0],
-        boundary_steps=data.boundary_steps,
-        boundary_observations=data.boundary_observations,
-        episodes=data.episodes,
-    )
+        return flattened(super().collect())

@@ -125,6 +125,26 @@ class Window:
         if self.acted is not self.actions:
             self.acted[t] = acted
 
+    def resize(self, steps: int) -> None:
+        """Make room for ``steps`` steps, or keep only so many; for sources that do not say how many there will be."""
+        kept = min(steps, len(self.rewards))
+
+        def sized(old: NDArray[Any], more: int = 0) -> NDArray[Any]:
+            new = empty((steps + more, *old.shape[1:]), old.dtype)
+            new[: kept + more] = old[: kept + more]
+            new[kept + more :] = np.zeros((), old.dtype)
+            return new
+
+        same = self.acted is self.actions
+        self.observations, self.rewards = sized(self.observations, 1), sized(self.rewards)
+        self.terminated, self.truncated = sized(self.terminated), sized(self.truncated)
+        self.starts = sized(self.starts)
+        if self.actions.ndim > 1:
+            self.actions = sized(self.actions)
+            self.acted = self.actions if same else sized(self.acted)
+        if self.memory is not None:
+            self.memory = sized(self.memory, 1)
+
     def new_episode(self, n: int, t: int) -> None:
         """The next episode of environment ``n`` begins with row ``t`` (which may be that of the next window)."""
         self.returns[n], self.lengths[n], self.begun[n] = 0.0, 0, t
@@ -212,3 +232,27 @@ class Window:
             boundary_observations=np.stack([self.successors[key] for key in order]) if order else nothing,
             episodes=tuple(self.records),
         )
+
+
+def flattened(data: EpisodeData) -> EpisodeData:
+    """The single column of a time-major window; arrays are views."""
+    starts: Any = data.episode_starts
+    assert data.final_obs is not None
+    data.metadata["continues_episode"] = bool(data.metadata["continues_episode"][0])
+    return EpisodeData(
+        observations=data.observations[:, 0],
+        actions=data.actions[:, 0],
+        rewards=data.rewards[:, 0],
+        terminated=data.terminated[:, 0],
+        truncated=data.truncated[:, 0],
+        infos=data.infos,
+        episode_id=data.episode_id,
+        timestamp=data.timestamp,
+        metadata=data.metadata,
+        episode_starts=sorted({0, *starts[:, 0].nonzero()[0].tolist()}),
+        final_obs=data.final_obs[0, ...],
+        hidden_states=None if data.hidden_states is None else data.hidden_states[:, 0],
+        boundary_steps=data.boundary_steps,
+        boundary_observations=data.boundary_observations,
+        episodes=data.episodes,
+    )
