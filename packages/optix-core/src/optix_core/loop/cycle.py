@@ -17,6 +17,7 @@ from optix_core.base_agent import DivergenceRecovery
 from optix_core.errors import NumericalDivergence
 from optix_core.loop.records import Action, Verdict, WindowReport
 from optix_core.loop.validation import undisturbed
+from optix_core.stats.comparison import MIN_EPISODES, mean_interval
 from optix_core.types import EvalMetrics, LoopState
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class WindowCycle:
         self._checkpoint_every = checkpoint_every
         self._checkpoint_score_fn = checkpoint_score_fn
         self._diagnostics = diagnostic_controller
+        self._told: dict[str, Any] = {}
+
+    def tell_hyperparams(self, told: Mapping[str, Any]) -> None:
+        """What the event stream says of the hyperparameters so far; from here on it is told what differs."""
+        self._told = dict(told)
 
     def first_half(self, window: TrainedWindow) -> Stop | None:
         """Evaluate, decide, restore, store.
@@ -74,7 +80,7 @@ class WindowCycle:
             NumericalDivergence: Updates or evaluations stayed non-finite.
         """
         loop = self._loop
-        self.observe(window)
+        self.observe(window, branch=False)
         metrics, evaluated = self._evaluate(window)
         candidate = self._checkpoint_score(metrics) if evaluated else None
         decision = loop.scheduler.step(self._report(window, metrics if evaluated else None, candidate))
@@ -123,8 +129,11 @@ class WindowCycle:
             decision = loop.tuning.probe()
             self._record(decision, metrics)
             self._fire(events_of(decision), pending["window"], metrics)
-            if decision.stop is not None:
-                stop = decision.stop, decision.stop_sentence or ""
+            stop = _stop_of(decision)
+            if Action.SPAWN in decision.actions:
+                stop = self._after_convergence(pending["window"], metrics)
+        elif Action.SPAWN in actions:
+            stop = self._after_convergence(pending["window"], metrics)
         elif Action.TUNE in actions or (loop.tuning.is_probing and metrics is not None):
             # A probe is in force for one evaluated window, whatever the pace of new ones.
             loop.tuning.tune()
@@ -132,17 +141,53 @@ class WindowCycle:
         loop.storage.pending = None
         return stop
 
-    def observe(self, window: TrainedWindow) -> None:
+    def _after_convergence(self, window: int, metrics: EvalMetrics | None) -> Stop | None:
+        """Ask those who may let the run go on."""
+        decision = self._loop.scheduler.step_dormant(self._loop.dormancy.ask(window))
+        self._record(decision, metrics)
+        return _stop_of(decision)
+
+    def observe(self, window: TrainedWindow, *, branch: bool = True) -> None:
         """Log one trained window, of the main line or of a branch, and let diagnostics see it."""
         loop = self._loop
         numbers = {k: v for k, v in window.diagnostics.items() if isinstance(v, int | float)}
         returns = [episode.episode_return for episode in window.data.episodes]
         mean = math.fsum(returns) / len(returns) if returns else None
-        loop.log("window", train_return=mean, episodes=len(returns), diagnostics=numbers)
-        if self._diagnostics is not None:
-            firings = self._diagnostics.step(window.data.episode_id, loop.agent, dict(window.diagnostics))
-            for rule, text in firings or ():
-                loop.log("diagnostic", rule=str(rule), text=str(text))
+        more: dict[str, Any] = {"branch": True} if branch else {}
+        if not branch:
+            params = loop.agent.get_hyperparams().params
+            changed = {k: v for k, v in params.items() if k not in self._told or self._told[k] != v}
+            if changed:
+                self._told |= changed
+                more["hyperparams"] = changed
+        loop.log(
+            "window",
+            train_return=mean,
+            episodes=len(returns),
+            diagnostics=numbers,
+            elapsed=loop.progress.elapsed,
+            **more,
+        )
+        if self._diagnostics is not None and not branch and not loop.tuning.is_probing:
+            self._diagnose(window, mean)
+
+    def _diagnose(self, window: TrainedWindow, train_return: float | None) -> None:
+        """Let the diagnostic controller act; in experiments it never does, for it would change what they measure."""
+        loop = self._loop
+        facts: dict[str, Any] = {"discrete_actions": window.data.actions.dtype.kind in "iub"}
+        if train_return is not None:
+            facts["score"] = train_return
+        before = loop.agent.get_hyperparams().params
+        firings = self._diagnostics.step(
+            window.data.episode_id, loop.agent, facts | dict(window.diagnostics)
+        )
+        for firing in firings or ():
+            rule, text = firing
+            changes = {name: getattr(firing, name) for name in ("param", "before", "after") if hasattr(firing, name)}
+            loop.log("diagnostic", rule=str(rule), text=str(text), **changes)
+        after = loop.agent.get_hyperparams().params
+        if after != before:
+            loop.callbacks.fire("on_hyperparam_update", before, after)
 
     def _evaluate(self, window: TrainedWindow) -> tuple[EvalMetrics, bool]:
         """The window's metrics, and whether they decide anything."""
@@ -182,11 +227,11 @@ class WindowCycle:
             episodes=loop.progress.episodes,
             elapsed=loop.progress.elapsed,
             max_seconds=loop.budget.max_seconds,
+            can_spawn=loop.dormancy.wanted,
         )
 
     def _record(self, decision: Decision, metrics: EvalMetrics | None) -> None:
-        train = None if metrics is None else metrics.metrics.get("train_score")
-        self._loop.log("decision", train_score=train, **decision.to_log())
+        self._loop.log("decision", **_evaluation(decision, metrics), **decision.to_log())
         self._verbose.decision(self._loop.progress, decision, metrics)
 
     def _fire(self, events: Sequence[str], window: int, metrics: EvalMetrics | None) -> None:
@@ -224,6 +269,10 @@ class WindowCycle:
         logger.warning("update diverged (%s); restored %s", ", ".join(names), newest.snapshot_id)
 
 
+def _stop_of(decision: Decision) -> Stop | None:
+    return None if decision.stop is None else (decision.stop, decision.stop_sentence or "")
+
+
 def events_of(decision: Decision) -> list[str]:
     """Callback events of a decision; a state's event comes when it is entered, not while it lasts."""
     entered = [new for _, new, _ in decision.transitions]
@@ -233,6 +282,24 @@ def events_of(decision: Decision) -> list[str]:
     if decision.verdict is Verdict.DEGRADED:
         events.append("on_degradation")
     return events
+
+
+def _evaluation(decision: Decision, metrics: EvalMetrics | None) -> dict[str, Any]:
+    """What the event stream keeps of an evaluation: the score's interval is that of the mean return behind it."""
+    told: dict[str, Any] = {"train_score": None if metrics is None else metrics.metrics.get("train_score")}
+    if metrics is None or decision.verdict is None:  # the answer to a probe is no new evaluation
+        return told
+    returns = metrics.episode_returns
+    if len(returns) >= MIN_EPISODES and all(map(math.isfinite, returns)):
+        interval = mean_interval(returns)
+        told["interval"] = [interval.low, interval.high]
+    told["evaluated_episodes"] = len(returns)
+    told["metrics"] = {
+        name: value
+        for name, value in metrics.metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return told
 
 
 def _no_episode(metrics: EvalMetrics) -> bool:

@@ -263,12 +263,15 @@ class LoopController:
             self.validator.setup(self.agent)
         self.tuning.announce_limits()
         if resume and self.storage.resume():
+            self.cycle.tell_hyperparams(self._told_hyperparams())
             self.log("resumed")
         elif self.progress.windows == 0:
+            params = self.agent.get_hyperparams().params
+            self.cycle.tell_hyperparams(params)
             self.log(
                 "started",
                 budget=dataclasses.asdict(self.budget),
-                hyperparams=self.agent.get_hyperparams().params,
+                hyperparams=params,
                 **self._started_with,
             )
             self._measure_baseline()
@@ -276,6 +279,15 @@ class LoopController:
                 # So that there is something to go back to if the very first updates diverge.
                 self.storage.save("start", EvalMetrics(math.nan, {}, -1))
         self.callbacks.fire("on_loop_start")
+
+    def _told_hyperparams(self) -> dict[str, Any]:
+        """What the log has said of the hyperparameters so far."""
+        told: dict[str, Any] = {}
+        if self.decision_log is not None:
+            for event in self.decision_log.read():
+                if event.kind in {"started", "window"}:
+                    told |= event.numbers.get("hyperparams") or {}
+        return told
 
     def _measure_baseline(self) -> None:
         """Score the untrained policy: a fast learner may have climbed most of its range before it is evaluated."""

@@ -17,7 +17,7 @@ from typing import Any, Self, cast
 
 from optix_core.checkpoints.codec import CodecProblem, decode_value, encode_loosely
 from optix_core.checkpoints.filesystem import FileSystem, write_all
-from optix_core.checkpoints.jsonio import JsonProblem, ordered, parse_object
+from optix_core.checkpoints.jsonio import MAX_DEPTH, JsonProblem, ordered, parse_object
 from optix_core.checkpoints.reporting import Report, warn
 from optix_core.errors import CheckpointError
 
@@ -113,7 +113,7 @@ class DecisionLog:
             seq = 1
         event = LogEvent(seq, kind, int(window), int(step), self._clock(), numbers)
         head = {"seq": seq, "kind": kind, "window": event.window, "step": event.step, "time": event.time}
-        line = _sealed(ordered({**head, **encode_loosely(numbers)}))
+        line = _sealed(_body({**head, **numbers}))
         self._last_seq = seq
         try:
             if len(line) > MAX_LINE_BYTES:
@@ -234,6 +234,20 @@ class DecisionLog:
             if isinstance(event, str) and start == len(data):
                 return  # the last line, damaged by a power failure: part of the torn tail
             yield start, event
+
+
+def _body(fields: dict[str, Any]) -> bytes:
+    """One line's JSON. What is plain already, as almost every line is, needs no encoding of its own."""
+    try:
+        text = ordered(fields)
+    except (TypeError, ValueError, RecursionError):
+        return ordered(encode_loosely(fields))
+    # a key that the encoding has to escape, or more levels than a reader accepts
+    return (
+        ordered(encode_loosely(fields))
+        if b'"$' in text or max(map(text.count, (b"[", b"{"))) > MAX_DEPTH // 2
+        else text
+    )
 
 
 def _sealed(body: bytes) -> bytes:

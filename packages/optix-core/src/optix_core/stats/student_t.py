@@ -46,6 +46,7 @@ def t_quantile(probability: float, dof: ArrayLike) -> NDArray[np.float64]:
     )
 
 
+@lru_cache(maxsize=256)
 def exact_t_quantile(probability: float, dof: float) -> float:
     """As :func:`t_quantile` for one number, to machine precision, for intervals that are computed once and reported."""
     return float(_special()[1](dof, probability))
