@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from optix_core.loop.loop_controller import LoopController as LoopController
     from optix_core.loop.records import Action as Action
     from optix_core.loop.records import Decision as Decision
+    from optix_core.loop.records import DormantReport as DormantReport
     from optix_core.loop.records import LoopConfig as LoopConfig
     from optix_core.loop.records import LoopSnapshot as LoopSnapshot
     from optix_core.loop.records import ProbeReport as ProbeReport
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from optix_core.loop.records import WindowReport as WindowReport
     from optix_core.loop.stop_reason import StopReason as StopReason
     from optix_core.loop.transition import decide as decide
+    from optix_core.loop.transition import decide_dormant as decide_dormant
     from optix_core.loop.transition import decide_probe as decide_probe
     from optix_core.loop.transition import restart as restart
 
@@ -25,6 +27,7 @@ _EXPORTS = {
     "Action": ".records",
     "BackoffScheduler": ".backoff_scheduler",
     "Decision": ".records",
+    "DormantReport": ".records",
     "LoopConfig": ".records",
     "LoopController": ".loop_controller",
     "LoopSnapshot": ".records",
@@ -33,6 +36,7 @@ _EXPORTS = {
     "Verdict": ".records",
     "WindowReport": ".records",
     "decide": ".transition",
+    "decide_dormant": ".transition",
     "decide_probe": ".transition",
     "restart": ".transition",
 }

@@ -11,8 +11,21 @@ from optix_core.errors import ConfigError
 from optix_core.loop.degradation import below_fixed_threshold, examine_drop
 from optix_core.loop.evidence import examine
 from optix_core.loop.history import push_score
-from optix_core.loop.records import Decision, LoopConfig, LoopSnapshot, ProbeReport, WindowReport
-from optix_core.loop.transition import count_non_improvement, decide, decide_probe, restart
+from optix_core.loop.records import (
+    Decision,
+    DormantReport,
+    LoopConfig,
+    LoopSnapshot,
+    ProbeReport,
+    WindowReport,
+)
+from optix_core.loop.transition import (
+    count_non_improvement,
+    decide,
+    decide_dormant,
+    decide_probe,
+    restart,
+)
 from optix_core.state import State
 from optix_core.types import LoopState
 
@@ -101,6 +114,10 @@ class BackoffScheduler:
     def step_probe(self, report: ProbeReport) -> Decision:
         """Judge a probe; see :func:`~optix_core.loop.transition.decide_probe`."""
         return self._take(decide_probe(self._snapshot, report, self._config))
+
+    def step_dormant(self, report: DormantReport) -> Decision:
+        """Judge the answer to SPAWN; see :func:`~optix_core.loop.transition.decide_dormant`."""
+        return self._take(decide_dormant(self._snapshot, report, self._config))
 
     def set_baseline(self, score: float) -> None:
         """Tell the score of the untrained policy: the lower end of the range, which a fast learner climbs unseen.

@@ -178,12 +178,12 @@ class WindowCycle:
         if train_return is not None:
             facts["score"] = train_return
         before = loop.agent.get_hyperparams().params
-        firings = self._diagnostics.step(
-            window.data.episode_id, loop.agent, facts | dict(window.diagnostics)
-        )
+        firings = self._diagnostics.step(window.data.episode_id, loop.agent, facts | dict(window.diagnostics))
         for firing in firings or ():
             rule, text = firing
-            changes = {name: getattr(firing, name) for name in ("param", "before", "after") if hasattr(firing, name)}
+            changes = {
+                name: getattr(firing, name) for name in ("param", "before", "after") if hasattr(firing, name)
+            }
             loop.log("diagnostic", rule=str(rule), text=str(text), **changes)
         after = loop.agent.get_hyperparams().params
         if after != before:

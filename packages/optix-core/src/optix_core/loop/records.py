@@ -33,7 +33,7 @@ class Action(Enum):
     ROLL_BACK = "restore the best policy with its whole training state"
     TUNE = "let the tuner suggest hyperparameters"
     PROBE = "branch from the best policy, explore harder, compare with a plain branch"
-    SPAWN = "add a variant of the agent"
+    SPAWN = "ask whether to go on with a variant of the agent, now that training has converged"
     STOP = "end the run"
 
 
@@ -59,6 +59,7 @@ class WindowReport:
         elapsed: Seconds so far.
         max_seconds: Budget of seconds, or None.
         stop_requested: The user asked to stop.
+        can_spawn: Somebody may let the run go on after convergence, and wants to be asked.
     """
 
     window: int
@@ -76,6 +77,7 @@ class WindowReport:
     elapsed: float = 0.0
     max_seconds: float | None = None
     stop_requested: bool = False
+    can_spawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +89,29 @@ class ProbeReport:
         gain_lower: Lower confidence bound of ``gain``.
         n: Pairs behind it.
         adopted: The loop keeps the probe's weights if the gain is confirmed; information for the log.
+        can_spawn: As in :class:`WindowReport`.
     """
 
     gain: float
     gain_lower: float
     n: int
     adopted: bool = True
+    can_spawn: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DormantReport:
+    """The answer to ``Action.SPAWN``: whether training goes on although it has converged.
+
+    Attributes:
+        go_on: The agent has been changed (a variant is installed) and is to be trained further.
+        reason: Why the run ends if it does not go on.
+        numbers: What was decided by, for the sentence of ``reason`` and for the log.
+    """
+
+    go_on: bool
+    reason: StopReason = StopReason.CONVERGED
+    numbers: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +253,6 @@ class Decision:
         }
 
 
-def report_as_dict(report: WindowReport | ProbeReport) -> dict[str, Any]:
+def report_as_dict(report: WindowReport | ProbeReport | DormantReport) -> dict[str, Any]:
     """A report as plain values, for the decision log."""
     return asdict(report)

@@ -23,6 +23,14 @@ class StopReason(Enum):
         "a probe from the best policy found no confirmed gain either "
         "({probe_gain:.4g}, at least {probe_gain_lower:.4g}, {probe_n:.0f} pairs)"
     )
+    VARIANTS_USED_UP = (
+        "converged after {spawns:.0f} variants of the policy, as many as max_spawns allows; "
+        "{replaced:.0f} of them proved better than what they came from (best score {best:.6g})"
+    )
+    VARIANTS_DO_NOT_HELP = (
+        "converged, and the last {fruitless:.0f} of {spawns:.0f} variants of the policy did not prove better than what "
+        "they came from (best score {best:.6g})"
+    )
     TARGET_REACHED = (
         "target reached: the score was at least {target:.6g} in {target_streak:.0f} evaluations in a row "
         "(last {score:.6g})"
@@ -51,7 +59,12 @@ class StopReason(Enum):
     @property
     def is_convergence(self) -> bool:
         """True where the statistics, not a budget or the user, ended the run."""
-        return self in {StopReason.CONVERGED, StopReason.CONVERGED_AFTER_PROBE}
+        return self in {
+            StopReason.CONVERGED,
+            StopReason.CONVERGED_AFTER_PROBE,
+            StopReason.VARIANTS_USED_UP,
+            StopReason.VARIANTS_DO_NOT_HELP,
+        }
 
     def sentence(self, numbers: Mapping[str, float | None]) -> str:
         """The sentence filled with ``numbers`` (a decision's ``numbers``); what is unknown reads as ``nan``."""

@@ -15,6 +15,7 @@ from optix_core.loop.history import push_score, remember_drop
 from optix_core.loop.records import (
     Action,
     Decision,
+    DormantReport,
     LoopConfig,
     LoopSnapshot,
     ProbeReport,
@@ -51,7 +52,7 @@ class _Draft:
     def decision(self) -> Decision:
         if self.stop is not None:
             self.actions.add(Action.STOP)
-            self.actions -= {Action.TUNE, Action.PROBE}
+            self.actions -= {Action.TUNE, Action.PROBE, Action.SPAWN}
         return Decision(
             snapshot=self.snapshot,
             verdict=self.verdict,
@@ -164,10 +165,10 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
     )
     if draft.snapshot.consecutive_non_improvements >= config.plateau_threshold:
         draft.move("plateau")
-    _converge(draft, config)
+    _converge(draft, report, config)
 
 
-def _converge(draft: _Draft, config: LoopConfig) -> None:
+def _converge(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
     state = draft.snapshot
     enough = state.evaluations >= config.min_episodes_before_dormant
     if (
@@ -182,11 +183,18 @@ def _converge(draft: _Draft, config: LoopConfig) -> None:
         draft.actions.add(Action.PROBE)
         draft.snapshot = replace(state, probe_pending=True)
         return
-    _dormant(draft, config, StopReason.CONVERGED)
+    _dormant(draft, config, StopReason.CONVERGED, can_spawn=report.can_spawn)
 
 
-def _dormant(draft: _Draft, config: LoopConfig, reason: StopReason) -> None:
+def _dormant(draft: _Draft, config: LoopConfig, reason: StopReason, *, can_spawn: bool) -> None:
     draft.move("converged")
+    if can_spawn:
+        draft.actions.add(Action.SPAWN)
+    else:
+        _end(draft, config, reason)
+
+
+def _end(draft: _Draft, config: LoopConfig, reason: StopReason) -> None:
     if config.keep_watching:
         draft.move("watch")
     else:
@@ -246,7 +254,7 @@ def _tune(draft: _Draft, report: WindowReport) -> None:
     if (
         draft.verdict not in {Verdict.IMPROVED, Verdict.STEADY}
         or state.cooldown > 0
-        or Action.PROBE in draft.actions
+        or not draft.actions.isdisjoint({Action.PROBE, Action.SPAWN})
     ):
         return
     if state.state in {LoopState.DORMANT, LoopState.WATCHDOG}:
@@ -315,7 +323,25 @@ def decide_probe(snapshot: LoopSnapshot, report: ProbeReport, config: LoopConfig
         draft.move("probe_gain")
     else:
         draft.events.append("probe_no_gain")
-        _dormant(draft, config, StopReason.CONVERGED_AFTER_PROBE)
+        _dormant(draft, config, StopReason.CONVERGED_AFTER_PROBE, can_spawn=report.can_spawn)
+    return draft.decision()
+
+
+def decide_dormant(snapshot: LoopSnapshot, report: DormantReport, config: LoopConfig) -> Decision:
+    """What follows from the answer to SPAWN: back to ACTIVE with the variant, or the end (WATCHDOG if that is wanted).
+
+    A variant begins like a restart: counters and history are cleared, best and observed range stay.
+    """
+    draft = _Draft(snapshot)
+    evidence = examine(snapshot, config) if snapshot.scores else None
+    if evidence is not None:
+        draft.numbers |= evidence.numbers
+    draft.numbers |= {"converged_streak": snapshot.converged_streak, "best": snapshot.best, **report.numbers}
+    if report.go_on:
+        begun = restart(snapshot, config)
+        return replace(begun, numbers=draft.numbers, events=("variant", *begun.events))
+    draft.events.append("no_variant")
+    _end(draft, config, report.reason)
     return draft.decision()
 
 

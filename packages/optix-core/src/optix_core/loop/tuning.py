@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from optix_core.base_optimizer import BranchingTuner
@@ -154,7 +155,7 @@ class TuningDriver:
             None if isinstance(arms, str) else self._run(arms, self._probe_windows, with_reference=True)
         )
         report, arm = (_NOTHING_FOUND, None) if experiment is None else self._judge(experiment)
-        decision = loop.scheduler.step_probe(report)
+        decision = loop.scheduler.step_probe(replace(report, can_spawn=loop.dormancy.wanted))
         if experiment is not None:
             branch = None if arm is None else experiment.branches[arm]
             if branch is not None and branch.state is not None and report.gain_lower > 0:
