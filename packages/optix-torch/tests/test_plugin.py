@@ -48,5 +48,5 @@ def test_specs_and_classes_agree_on_what_is_tuned():
         "entropy_coef": (0.001, 0.05),
         "gamma": (0.95, 0.999),
     }
-    assert list(TorchPPOAgent.default_log_params) == ["learning_rate"]
+    assert list(TorchPPOAgent.default_log_params) == ["learning_rate", "1-gamma"]
     assert TorchPPOAgent.default_exploration_params == {"entropy_coef": 1}

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from optix_core.optimizer import Optimizer as Optimizer
     from optix_core.pipelines.batch import BatchPipeline as BatchPipeline
     from optix_core.pipelines.evaluation import EvaluationPipeline as EvaluationPipeline
+    from optix_core.pipelines.live.live_pipeline import LivePipeline as LivePipeline
     from optix_core.pipelines.vector import VectorBatchPipeline as VectorBatchPipeline
     from optix_core.plugins.registry import register_plugin as register_plugin
     from optix_core.replay.buffers import PrioritizedReplayBuffer as PrioritizedReplayBuffer
@@ -45,7 +46,12 @@ if TYPE_CHECKING:
     from optix_core.rl.returns import compute_gae as compute_gae
     from optix_core.rl.returns import generalized_advantage_estimation as generalized_advantage_estimation
     from optix_core.rl_optimizer import RLOptimizer as RLOptimizer
+    from optix_core.tuners.adaptive import AdaptiveOptimizer as AdaptiveOptimizer
+    from optix_core.tuners.backoff import BackoffOptimizer as BackoffOptimizer
     from optix_core.tuners.fixed import FixedOptimizer as FixedOptimizer
+    from optix_core.tuners.momentum import MomentumOptimizer as MomentumOptimizer
+    from optix_core.tuners.pbt import PBTOptimizer as PBTOptimizer
+    from optix_core.tuners.replay import ScheduleReplay as ScheduleReplay
     from optix_core.tuners.spsa import SPSAOptimizer as SPSAOptimizer
     from optix_core.types import EpisodeData as EpisodeData
     from optix_core.types import EpisodeRecord as EpisodeRecord
@@ -56,6 +62,8 @@ if TYPE_CHECKING:
     from optix_core.window_size import optimal_window_size as optimal_window_size
 
 _EXPORTS = {
+    "AdaptiveOptimizer": ".tuners.adaptive",
+    "BackoffOptimizer": ".tuners.backoff",
     "BackoffScheduler": ".loop.backoff_scheduler",
     "BaseAgent": ".base_agent",
     "BaseEvaluator": ".base_evaluator",
@@ -71,13 +79,16 @@ _EXPORTS = {
     "HERBuffer": ".replay.her_buffers",
     "HERReplayBuffer": ".replay.her_buffers",
     "HyperparamSet": ".types",
+    "LivePipeline": ".pipelines.live.live_pipeline",
     "LoopCallback": ".loop_callback",
     "LoopController": ".loop.loop_controller",
     "LoopState": ".types",
     "MeanReturnEvaluator": ".evaluators.mean_return",
+    "MomentumOptimizer": ".tuners.momentum",
     "ObsNormalizer": ".normalizers",
     "Optimizer": ".optimizer",
     "OptixError": ".errors",
+    "PBTOptimizer": ".tuners.pbt",
     "PolicySnapshot": ".types",
     "PrioritizedReplayBuffer": ".replay.buffers",
     "ProgressCallback": ".callbacks.progress",
@@ -85,6 +96,7 @@ _EXPORTS = {
     "RewardNormalizer": ".normalizers",
     "RunningMeanStd": ".normalizers",
     "SPSAOptimizer": ".tuners.spsa",
+    "ScheduleReplay": ".tuners.replay",
     "TrainConfig": ".config",
     "VectorBatchPipeline": ".pipelines.vector",
     "apply_overrides": ".config",

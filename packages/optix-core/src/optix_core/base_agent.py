@@ -26,7 +26,7 @@ class BaseAgent(ABC):
 
     Attributes:
         default_param_bounds: Tuning range per hyperparameter, empty if nothing should be tuned.
-        default_log_params: Those of them that are tuned on a logarithmic scale.
+        default_log_params: Those of them that are tuned on a logarithmic scale; ``"1-gamma"`` where ``1 - gamma`` is.
         default_exploration_params: Hyperparameters whose increase (+1) or decrease (-1) makes the policy explore more.
         default_min_episodes_before_dormant: Windows that must pass before the loop may declare convergence.
         accepts_action_masks: Whether it understands observations with an action mask
@@ -185,6 +185,15 @@ class ActionProbabilities(Protocol):
 
     def action_probs(self, observation: NDArray[Any]) -> NDArray[np.floating[Any]]:
         """``[n_actions]``, summing to 1."""
+        ...
+
+
+@runtime_checkable
+class BatchActionProbabilities(Protocol):
+    """The same for N observations at once."""
+
+    def action_probs_batch(self, observations: NDArray[Any]) -> NDArray[np.floating[Any]]:
+        """``[N, n_actions]`` for observations ``[N, *obs]`` as pipelines hold them; each row sums to 1."""
         ...
 
 

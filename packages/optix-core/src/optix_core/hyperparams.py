@@ -138,8 +138,8 @@ def bounds(hypers: Iterable[Hyper], *, live_only: bool = True) -> dict[str, tupl
 
 
 def log_params(hypers: Iterable[Hyper]) -> tuple[str, ...]:
-    """Names that are searched on a logarithmic scale."""
-    return tuple(hyper.name for hyper in hypers if hyper.log)
+    """Names that are searched on a logarithmic scale; ``"1-name"`` where it is the complement that is."""
+    return tuple(f"1-{h.name}" if h.log == "complement" else h.name for h in hypers if h.log)
 
 
 def exploration_params(hypers: Iterable[Hyper]) -> dict[str, int]:

@@ -317,11 +317,15 @@ def _tuner(
     choice: BaseOptimizer | str | None, agent: BaseAgent, seed: int | None, *, can_branch: bool
 ) -> BaseOptimizer | None:
     """The tuner to use; without a choice, SPSA over whatever the agent declares as tunable."""
+    from optix_core.loop.tuning import ScheduledTuner
+
     bounds = dict(type(agent).default_param_bounds)
     logs = list(type(agent).default_log_params)
     if choice is not None and not isinstance(choice, str):
         if isinstance(choice, BindableTuner):
             choice.bind(param_bounds=bounds or None, log_params=logs or None, seed=seed)
+        if isinstance(choice, ScheduledTuner):
+            choice.check(agent)
         return choice
     name = choice or ("spsa" if bounds else "fixed")
     if name == "fixed":
@@ -335,8 +339,14 @@ def _tuner(
         )
     from optix_core.plugins.registry import default_registry
 
-    # Without branches SPSA can still probe in the windows of ordinary training.
-    options = {"mode": "two_probe"} if name == "spsa" and not can_branch else {}
+    if name == "replay":
+        raise ConfigError(
+            "tuner 'replay' needs the run to replay: pass optimizer=ScheduleReplay.from_run(path), or use "
+            "optix train --replay-schedule RUN"
+        )
+    # Without branches the tuners of core can still probe in the windows of ordinary training.
+    probing = {"spsa", "momentum", "backoff", "pbt", "adaptive"}
+    options = {"mode": "two_probe"} if name in probing and not can_branch else {}
     tuner: BaseOptimizer = default_registry().create(
         "tuner", name, param_bounds=bounds, log_params=logs, **options
     )

@@ -96,7 +96,8 @@ def test_components_can_be_filtered(capsys) -> None:
     assert run(capsys, "components", "agents", "--framework", "flax").splitlines()[1].split()[1] == "Pick"
     assert run(capsys, "components", "runner") == "no component fits; see: optix plugins list\n"
     rows = json.loads(run(capsys, "components", "tuner", "--json"))["components"]
-    assert {r["qualified"] for r in rows} == {"demo:Walk", "optix-core:spsa", "optix-core:fixed"}
+    own = ("spsa", "momentum", "backoff", "pbt", "adaptive", "replay", "fixed")
+    assert {r["qualified"] for r in rows} == {"demo:Walk", *(f"optix-core:{name}" for name in own)}
 
 
 def test_components_refuses_what_means_nothing(capsys) -> None:

@@ -22,6 +22,8 @@ from optix_core.plugins.records import CORE
 from optix_core.plugins.registry import Registry, configure, default_registry, register_plugin, use_registry
 from optix_core.plugins.switches import Switches
 
+TUNERS = ["spsa", "momentum", "backoff", "pbt", "adaptive", "replay", "fixed"]
+
 
 def tuner(name="spsa", **fields):
     fields.setdefault("factory", "made.up:Tuner")
@@ -33,7 +35,7 @@ def test_cores_own_components_come_through_the_same_hooks(kit) -> None:
     assert [r.name for r in registry.records] == [CORE]
     assert registry.records[0].provides == {
         "pipeline": ["batch", "vector", "evaluation"],
-        "tuner": ["spsa", "fixed"],
+        "tuner": TUNERS,
         "callback": ["progress"],
         "evaluator": ["mean_return"],
         "exporter": ["onnx", "numpy"],
@@ -54,7 +56,7 @@ def test_lookups_of_every_kind(kit) -> None:
     assert registry.callback("progress").spec.kind == "callback"
     assert registry.evaluator("mean_return").spec.kind == "evaluator"
     assert [c.spec.name for c in registry.evaluators()] == ["mean_return"]
-    assert [c.spec.name for c in registry.tuners()] == ["spsa", "fixed"]
+    assert [c.spec.name for c in registry.tuners()] == TUNERS
     assert [c.spec.format for c in registry.exporters()] == ["onnx", "numpy"]
     assert [c.spec.namespace for c in registry.env_providers()] == ["optix"]
     assert len(registry.components()) == 10

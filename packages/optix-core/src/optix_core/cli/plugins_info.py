@@ -9,6 +9,7 @@ from optix_core.cli.output import table
 from optix_core.errors import PluginNotFound
 from optix_core.hyperparams import interval
 from optix_core.plugins.hints import did_you_mean
+from optix_core.plugins.hyper import Hyper
 from optix_core.plugins.records import Record
 from optix_core.plugins.requirements import unmet
 from optix_core.plugins.specs import AgentSpec, ComponentSpec
@@ -104,12 +105,18 @@ def _hyperparams(spec: ComponentSpec) -> str:
             h.name,
             str(h.default),
             interval(h) or "True, False",
-            "-" if h.tune is None else f"{h.tune[0]:g} to {h.tune[1]:g}{' (log)' if h.log else ''}",
+            "-" if h.tune is None else f"{h.tune[0]:g} to {h.tune[1]:g}{_scale(h)}",
             h.help,
         )
         for h in spec.hyperparams
     ]
     return table(("HYPERPARAMETER", "DEFAULT", "VALID", "TUNED", "MEANING"), rows)
+
+
+def _scale(hyper: Hyper) -> str:
+    if hyper.log == "complement":
+        return " (log of 1 - x)"
+    return " (log)" if hyper.log else ""
 
 
 def _indented(text: str) -> str:

@@ -179,11 +179,20 @@ def tuner_fields(name: str) -> dict[str, Field] | None:
     """Options of a tuner of core, None for those of plugins, which check their own."""
     if name == "fixed":
         return {}
-    if name != "spsa":
-        return None
-    from optix_core.tuners.spsa import SPSAOptimizer
+    if name == "replay":
+        return {"run": Field(kinds=("str",), help="directory of the run whose schedule is replayed")}
+    from optix_core import tuners
 
-    found = scalar_parameters(SPSAOptimizer.__init__)
+    classes = {
+        "spsa": "SPSAOptimizer",
+        "momentum": "MomentumOptimizer",
+        "backoff": "BackoffOptimizer",
+        "pbt": "PBTOptimizer",
+        "adaptive": "AdaptiveOptimizer",
+    }
+    if name not in classes:
+        return None
+    found = scalar_parameters(getattr(tuners, classes[name]).__init__)
     return {**found, "mode": Field(kinds=("str",), default="branched", choices=("branched", "two_probe"))}
 
 
@@ -202,6 +211,11 @@ def _tuner(data: Mapping[str, Any], origins: Provenance) -> dict[str, Any]:
     options = {key: value for key, value in data.items() if key != "name"}
     if known is not None:
         options = _table(options, known, "tuner", origins)
+    if name == "replay" and "run" not in options:
+        raise ConfigError(
+            f"tuner.name{came_from('tuner.name', origins)} is 'replay', which needs tuner.run, the run to replay; on "
+            "the command line: --replay-schedule RUN"
+        )
     return {"name": name, **options}
 
 

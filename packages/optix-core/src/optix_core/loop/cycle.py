@@ -137,6 +137,7 @@ class WindowCycle:
         elif Action.TUNE in actions or (loop.tuning.is_probing and metrics is not None):
             # A probe is in force for one evaluated window, whatever the pace of new ones.
             loop.tuning.tune()
+        loop.tuning.follow_schedule()
         loop.callbacks.fire("on_episode_end", pending["window"], metrics)
         loop.storage.pending = None
         return stop

@@ -12,11 +12,13 @@ from optix_core.loop.branching import Experiment, can_branch, continue_from, run
 from optix_core.loop.records import ProbeReport
 from optix_core.state import Stateful
 from optix_core.stats.comparison import MIN_EPISODES, compare_returns
+from optix_core.tuners.probe import same_value
 from optix_core.types import HyperparamSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from optix_core.base_agent import BaseAgent
     from optix_core.base_optimizer import BaseOptimizer, Trial
     from optix_core.loop.loop_controller import LoopController
     from optix_core.loop.records import Decision
@@ -37,6 +39,34 @@ class KickingTuner(Protocol):
         ...
 
 
+@runtime_checkable
+class ScheduledTuner(Protocol):
+    """Tuners that follow a fixed schedule over environment steps, whatever the state of the loop."""
+
+    source: str
+
+    def check(self, agent: BaseAgent) -> None:
+        """Refuse an agent that the schedule does not fit.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        ...
+
+    def values_at(self, steps: int) -> Mapping[str, Any]:
+        """The scheduled values in force after ``steps`` environment steps, by name."""
+        ...
+
+
+@runtime_checkable
+class ReportingTuner(Protocol):
+    """Tuners that have something of their own to say in the decision log."""
+
+    def take_events(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Kinds and numbers since the last call."""
+        ...
+
+
 logger = logging.getLogger("optix.loop")
 
 _NOTHING_FOUND = ProbeReport(gain=math.nan, gain_lower=math.nan, n=0)
@@ -52,6 +82,8 @@ class TuningDriver:
         self._loop = loop
         self._tuner = tuner
         self._probe_windows = probe_windows
+        self._in_force: dict[str, Any] | None = None
+        self._warned: set[str] = set()
 
     @property
     def is_probing(self) -> bool:
@@ -59,8 +91,12 @@ class TuningDriver:
         return self._tuner is not None and self._tuner.is_probing
 
     def announce_limits(self) -> None:
-        """Say once, at the start, if the tuner works with branches and there can be none."""
+        """At the start: put scheduled values in force; say if the tuner needs branches and there can be none."""
         tuner = self._tuner
+        if isinstance(tuner, ScheduledTuner):
+            tuner.check(self._loop.agent)
+            self.follow_schedule()
+        self._in_force = self._loop.agent.get_hyperparams().params
         branched = isinstance(tuner, BranchingTuner) and getattr(tuner, "mode", "branched") == "branched"
         if branched and not can_branch(self._loop.agent, self._loop.validator):
             text = (
@@ -81,22 +117,40 @@ class TuningDriver:
             self._tuner.on_improvement(self._loop.history[-1])
 
     def on_rollback(self) -> None:
-        """Tell the tuner that earlier weights and values are back."""
+        """Tell the tuner that earlier weights and values are back, and the log which values these are."""
         if self._tuner is not None:
             self._tuner.on_rollback()
+        if self._in_force is not None:
+            self._announce(self._in_force, wanted={}, cause="rollback")
+
+    def follow_schedule(self) -> None:
+        """Put the values in force that a schedule has for the present environment step."""
+        tuner = self._tuner
+        if not isinstance(tuner, ScheduledTuner):
+            return
+        agent = self._loop.agent
+        before = agent.get_hyperparams().params
+        wanted = dict(tuner.values_at(self._loop.progress.steps))
+        if not all(same_value(before.get(name), value) for name, value in wanted.items()):
+            agent.set_hyperparams(HyperparamSet({**before, **wanted}))
+            self._loop.log("replayed", source=tuner.source, values=wanted)
+            self._announce(before, wanted=wanted, cause="replay")
 
     def tune(self) -> None:
         """Let the tuner change hyperparameters: by an experiment with branches if it proposes one, else directly."""
-        if self._tuner is None:
+        if self._tuner is None or isinstance(self._tuner, ScheduledTuner):
             return
         loop, tuner = self._loop, self._tuner
         before = loop.agent.get_hyperparams()
+        self._in_force = dict(before.params)
         if isinstance(tuner, BranchingTuner) and can_branch(loop.agent, loop.validator):
             trial = tuner.propose(before.copy(), list(loop.history))
+            self._report()
             if trial is not None:
                 self._trial(tuner, trial, before)
                 return
         suggested = tuner.suggest(before.copy(), list(loop.history))
+        self._report()
         if suggested.params != before.params:
             loop.agent.set_hyperparams(suggested)
             self._announce(before.params, wanted=suggested.params)
@@ -125,20 +179,38 @@ class TuningDriver:
         )
         self._announce(before.params, wanted={**experiment.origin_params, **verdict.params})
 
-    def _announce(self, before: Mapping[str, Any], *, wanted: Mapping[str, Any]) -> None:
-        """Report a change of hyperparameters as the agent really took it."""
+    def _report(self) -> None:
+        """Write what the tuner says of itself to the log."""
+        if isinstance(self._tuner, ReportingTuner):
+            for kind, numbers in self._tuner.take_events():
+                self._loop.log(kind, **numbers)
+
+    def _announce(
+        self, before: Mapping[str, Any], *, wanted: Mapping[str, Any], cause: str = "tuner"
+    ) -> None:
+        """Report a change of hyperparameters as the agent really took it, and warn of what it did not take."""
         after = self._loop.agent.get_hyperparams().params
+        self._in_force = dict(after)
         changed = {k: (before.get(k), v) for k, v in after.items() if before.get(k) != v}
-        refused = {
-            k: (v, after.get(k))
-            for k, v in wanted.items()
-            if before.get(k) != v and after.get(k) == before.get(k)
-        }
-        if changed or refused:
+        asked = {k: v for k, v in wanted.items() if not same_value(before.get(k), v)}
+        missed = {k: (v, after.get(k)) for k, v in asked.items() if not same_value(v, after.get(k))}
+        refused = {k: v for k, v in missed.items() if same_value(before.get(k), v[1])}
+        adjusted = {k: v for k, v in missed.items() if k not in refused}
+        if changed or missed:
             self._loop.log(
                 "tuned",
                 changed={k: list(v) for k, v in changed.items()},
                 not_taken={k: list(v) for k, v in refused.items()},
+                adjusted={k: list(v) for k, v in adjusted.items()},
+                cause=cause,
+            )
+        for name in sorted(missed.keys() - self._warned):
+            self._warned.add(name)
+            logger.warning(
+                "%s did not take %s = %r: it has %r (said once per name; every case is in the decision log)",
+                type(self._loop.agent).__name__,
+                name,
+                *missed[name],
             )
         if changed:
             self._loop.callbacks.fire("on_hyperparam_update", dict(before), dict(after))
@@ -172,6 +244,8 @@ class TuningDriver:
             skipped=arms if isinstance(arms, str) else None,
             arms=[] if experiment is None else [b.params for b in experiment.branches],
         )
+        if experiment is not None:
+            self._announce(experiment.origin_params, wanted={}, cause="probe")
         return decision
 
     def _probe_arms(self) -> list[dict[str, Any]] | str:
@@ -232,3 +306,4 @@ class TuningDriver:
         """Continue the tuner."""
         if isinstance(self._tuner, Stateful) and "tuner" in state:
             self._tuner.load_state_dict(state["tuner"])
+        self._in_force = self._loop.agent.get_hyperparams().params

@@ -46,13 +46,43 @@ def optix_pipelines() -> list[PipelineSpec]:
 
 @hookimpl
 def optix_tuners() -> list[TunerSpec]:
-    """SPSA, and none at all."""
+    """Five that tune, one that replays, and none at all."""
     return [
         TunerSpec(
             name="spsa",
             factory="optix_core.tuners.spsa:SPSAOptimizer",
             summary="simultaneous perturbation: two probes for any number of hyperparameters",
             signal="paired",
+        ),
+        TunerSpec(
+            name="momentum",
+            factory="optix_core.tuners.momentum:MomentumOptimizer",
+            summary="Adam on measured slopes, one hyperparameter at a time",
+            signal="paired",
+        ),
+        TunerSpec(
+            name="backoff",
+            factory="optix_core.tuners.backoff:BackoffOptimizer",
+            summary="one hyperparameter at a time: keep the probe, mirror it, or stay",
+            signal="paired",
+        ),
+        TunerSpec(
+            name="pbt",
+            factory="optix_core.tuners.pbt:PBTOptimizer",
+            summary="population-based training whose members are branches of one run",
+            signal="paired",
+        ),
+        TunerSpec(
+            name="adaptive",
+            factory="optix_core.tuners.adaptive:AdaptiveOptimizer",
+            summary="routes to spsa, momentum, backoff or pbt by what the scores look like",
+            signal="paired",
+        ),
+        TunerSpec(
+            name="replay",
+            factory="optix_core.tuners.replay:ScheduleReplay",
+            summary="puts a recorded run's hyperparameters in force at the same steps",
+            signal="none",
         ),
         TunerSpec(
             name="fixed",

@@ -40,7 +40,8 @@ class Hyper:
         low_open: ``low`` itself is not valid.
         high_open: ``high`` itself is not valid.
         tune: The narrower, inclusive range ``(lo, hi)`` that tuners search; None: not tuned. Numbers only.
-        log: Tuners search on a logarithmic scale; needs a positive ``tune``.
+        log: Tuners search on a logarithmic scale; needs a positive ``tune``. ``"complement"``: it is ``1 - x`` that is
+            on a logarithmic scale, for discounts and the like; needs a ``tune`` below 1.
         choices: What a ``"choice"`` may be.
         live: Can change while training; False: fixed once the agent is built.
         explores: +1 if a larger value makes the policy explore more, -1 if a smaller one does, else 0.
@@ -58,7 +59,7 @@ class Hyper:
     low_open: bool = field(default=False, kw_only=True)
     high_open: bool = field(default=False, kw_only=True)
     tune: tuple[float, float] | None = field(default=None, kw_only=True)
-    log: bool = field(default=False, kw_only=True)
+    log: bool | Literal["complement"] = field(default=False, kw_only=True)
     choices: tuple[Scalar, ...] = field(default=(), kw_only=True)
     live: bool = field(default=True, kw_only=True)
     explores: int = field(default=0, kw_only=True)
@@ -94,6 +95,8 @@ class Hyper:
                 raise self._error(f"{name}_open needs {name}")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise self._error(f"low is {self.low!r}, above high, {self.high!r}")
+        if not isinstance(self.log, bool) and self.log != "complement":
+            raise self._error(f"log is {self.log!r}; it must be True, False or 'complement'")
         if self.tune is None:
             if self.log:
                 raise self._error("log needs tune")
@@ -108,8 +111,10 @@ class Hyper:
                 raise self._error(
                     f"tune is {pair!r}, which leaves the valid interval {interval(self)}"
                 ) from None
-        if self.log and pair[0] <= 0:
+        if self.log is True and pair[0] <= 0:
             raise self._error(f"tune is {pair!r}; a logarithmic scale needs it above 0")
+        if self.log == "complement" and pair[1] >= 1:
+            raise self._error(f"tune is {pair!r}; a logarithmic scale of 1 - x needs it below 1")
         object.__setattr__(self, "tune", (float(pair[0]), float(pair[1])))
 
     def _error(self, text: str) -> SpecError:

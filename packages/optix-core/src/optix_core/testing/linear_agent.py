@@ -39,7 +39,15 @@ HYPERPARAMS: tuple[Hyper, ...] = (
         log=True,
         help="Step of Adam.",
     ),
-    Hyper("gamma", 0.99, low=0.0, high=1.0, tune=(0.9, 0.999), help="Discount per step."),
+    Hyper(
+        "gamma",
+        0.99,
+        low=0.0,
+        high=1.0,
+        tune=(0.9, 0.999),
+        log="complement",
+        help="Discount per step.",
+    ),
     Hyper("gae_lambda", 0.95, low=0.0, high=1.0, help="Mixing of one-step and full returns."),
     Hyper("entropy_coef", 0.01, low=0.0, high=10.0, explores=1, help="Weight of the entropy bonus."),
 )

@@ -59,14 +59,21 @@ class Prober:
         """The tunable part of ``params``."""
         return UnitSpace.of(params, self.bounds or {}, self.log_params or ())
 
-    def draw(self, params: Mapping[str, Any], c: float) -> Probe | None:
-        """Two arms around ``params`` in a random direction; None if no parameter would differ between them."""
+    def draw(self, params: Mapping[str, Any], c: float, only: str | None = None) -> Probe | None:
+        """Two arms around ``params`` in a random direction; None if no parameter would differ between them.
+
+        Args:
+            params: Values of the centre.
+            c: Distance of either arm, as a part of the range.
+            only: The one parameter to probe; None: all at once.
+        """
         space = self.space(params)
-        if not space.axes:
+        axes = [axis for axis in space.axes if only in {None, axis.name}]
+        if not axes:
             return None
-        signs = [int(s) for s in self.rng.choice((-1, 1), size=len(space.axes))]
+        signs = [int(s) for s in self.rng.choice((-1, 1), size=len(axes))]
         plus, minus = dict(params), dict(params)
-        for axis, sign in zip(space.axes, signs, strict=True):
+        for axis, sign in zip(axes, signs, strict=True):
             u = axis.to_unit(self._centre(axis.name, params[axis.name]))
             for arm, direction in ((plus, sign), (minus, -sign)):
                 value = axis.value(u + direction * c)
@@ -141,13 +148,12 @@ class Prober:
 
 def same_values(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether both hold the same values, numbers up to single precision."""
-    if a.keys() != b.keys():
-        return False
-    for name, value in a.items():
-        x, y = as_number(value), as_number(b[name])
-        if x is None or y is None:
-            if value != b[name]:
-                return False
-        elif not math.isclose(x, y, rel_tol=_SAME, abs_tol=0.0):
-            return False
-    return True
+    return a.keys() == b.keys() and all(same_value(value, b[name]) for name, value in a.items())
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether both are the same value, numbers up to single precision."""
+    x, y = as_number(a), as_number(b)
+    if x is None or y is None:
+        return bool(a == b)
+    return math.isclose(x, y, rel_tol=_SAME, abs_tol=0.0)

@@ -164,6 +164,14 @@ class UnitSpace:
         return {axis.name: axis.value(u) for axis, u in zip(self.axes, positions, strict=True)}
 
 
+def suits(name: str, bounds: ParamBounds) -> bool:
+    """Whether the range of ``name`` (or of ``x`` for ``"1-x"``) can have the logarithmic scale that it asks for."""
+    if name in bounds:
+        return bounds[name][0] > 0
+    complement = bounds.get(name.removeprefix(COMPLEMENT_PREFIX))
+    return complement is None or complement[1] < 1
+
+
 def as_number(value: Any) -> Number | None:
     """``value`` as an int or finite float, or None if it is neither (bools are not numbers here)."""
     if isinstance(value, bool) or not isinstance(value, Real):

@@ -21,7 +21,15 @@ def learning_rate(default: float) -> Hyper:
 
 
 REPLAY_HYPERS: tuple[Hyper, ...] = (
-    Hyper("gamma", 0.99, low=0.0, high=1.0, tune=(0.97, 0.999), help="discount per step"),
+    Hyper(
+        "gamma",
+        0.99,
+        low=0.0,
+        high=1.0,
+        tune=(0.97, 0.999),
+        log="complement",
+        help="discount per step",
+    ),
     Hyper(
         "tau",
         0.005,

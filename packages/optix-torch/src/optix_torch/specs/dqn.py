@@ -6,7 +6,15 @@ from optix_core.plugin import AgentSpec, Hyper, Option
 from optix_torch.specs import hindsight
 
 REPLAY_HYPERS: tuple[Hyper, ...] = (
-    Hyper("gamma", 0.99, low=0.0, high=1.0, tune=(0.95, 0.999), help="discount per step"),
+    Hyper(
+        "gamma",
+        0.99,
+        low=0.0,
+        high=1.0,
+        tune=(0.95, 0.999),
+        log="complement",
+        help="discount per step",
+    ),
     Hyper("batch_size", 128, "int", low=1, help="transitions per gradient step"),
     Hyper("replay_capacity", 100_000, "int", low=1, live=False, help="environment steps kept"),
     Hyper(

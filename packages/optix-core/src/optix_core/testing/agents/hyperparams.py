@@ -142,6 +142,12 @@ def bounds(subject: AgentSubject) -> None:
                 require(_close(now, value), f"{name} was set to {value!r} and read back as {now!r}")
             agent.set_hyperparams(HyperparamSet(dict(known)))
         for name in agent.default_log_params:
+            if name.startswith("1-") and name not in agent.default_param_bounds:
+                high = agent.default_param_bounds.get(name[2:], (1.0, 1.0))[1]
+                require(
+                    high < 1, f"{name} is tuned on a log scale, but its range ends at {high} (or is missing)"
+                )
+                continue
             low = agent.default_param_bounds.get(name, (0.0, 0.0))[0]
             require(low > 0, f"{name} is tuned on a log scale, but its range starts at {low} (or is missing)")
 
