@@ -525,3 +525,68 @@ def test_no_option_is_ignored(options):
         return [(d.verdict, d.actions, d.transitions, d.stop) for run in runs for d in run]
 
     assert story(replace(NO_PROBE, **options)) != story(NO_PROBE)
+
+
+# ------------------------------------------------------------------ collapse seen from the episodes
+
+
+def play_with_errors(scores, errors, *, low=20.0, config=NO_PROBE):
+    snapshot, decisions = LoopSnapshot(low=low), []
+    for i, (score, se) in enumerate(zip(scores, errors, strict=True)):
+        report = WindowReport(window=i, windows=i + 1, score=score, score_se=se, can_roll_back=True)
+        decisions.append(decide(snapshot, report, config))
+        snapshot = decisions[-1].snapshot
+    return decisions
+
+
+CLIMB = [77.4, 136.2, 297.0, 304.9, 400.4, 354.4, 363.8, 317.7]
+"""As steep as CartPole: the scores before tell no noise from progress."""
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("offset", [-500.0, 0.0])
+def test_a_collapse_after_a_steep_climb_is_undone_within_three_evaluations(scale, offset):
+    scores = [scale * (s + offset) for s in [*CLIMB, 31.0, 29.0, 33.0]]
+    decisions = play_with_errors(scores, [scale * 8.0] * 11, low=scale * (20.0 + offset))
+    assert [Action.ROLL_BACK in d.actions for d in decisions] == [False] * 10 + [True]
+    assert decisions[-1].verdict is Verdict.DEGRADED
+    assert decisions[-1].numbers["collapse_run"] == 3
+    assert decisions[-1].numbers["reached"] == scale * (363.8 + offset)
+
+
+def test_without_standard_errors_only_the_noise_of_the_scores_counts():
+    decisions = play_with_errors([*CLIMB, 31.0, 29.0, 33.0], [None] * 11)
+    assert not any(Action.ROLL_BACK in d.actions for d in decisions)
+
+
+def test_two_bad_evaluations_are_no_collapse():
+    decisions = play_with_errors([*CLIMB, 31.0, 29.0, 310.0, 30.0, 31.0], [8.0] * 13)
+    assert not any(Action.ROLL_BACK in d.actions for d in decisions)
+
+
+def test_one_lucky_evaluation_is_nothing_that_could_be_lost():
+    decisions = play_with_errors([21.0, 22.0, 21.5, 80.0, 21.0, 22.0, 21.0, 22.0], [0.2] * 8)
+    assert not any(Action.ROLL_BACK in d.actions for d in decisions)
+
+
+def test_half_of_what_was_learned_may_be_lost_before_it_is_a_collapse():
+    decisions = play_with_errors([*CLIMB, 200.0, 195.0, 205.0], [8.0] * 11)
+    assert not any(Action.ROLL_BACK in d.actions for d in decisions)
+
+
+def test_a_policy_that_stands_still_is_not_called_collapsed():
+    """Ten episodes with exponential returns, 40 runs of 200 evaluations: at most one in 2,000."""
+    count = 0
+    for seed in range(40):
+        episodes = np.random.default_rng(seed).exponential(100.0, (200, 10))
+        errors = episodes.std(axis=1, ddof=1) / math.sqrt(10)
+        decisions = play_with_errors(episodes.mean(axis=1).tolist(), errors.tolist(), low=80.0)
+        count += sum(d.numbers.get("collapse_run", 0) >= 3 for d in decisions)
+    assert count <= 4
+
+
+def test_after_the_level_was_accepted_the_old_one_is_forgotten():
+    config = replace(NO_PROBE, max_rollbacks=1)
+    decisions = play_with_errors([*CLIMB, *[30.0, 31.0] * 10], [8.0] * 28, config=config)
+    assert sum(Action.ROLL_BACK in d.actions for d in decisions) == 1
+    assert sum("level_accepted" in d.events for d in decisions) == 1

@@ -27,6 +27,13 @@ NOISE_WINDOWS = 2
 """The noise around a level is estimated from this many ``score_window``."""
 
 
+COLLAPSE_SHARE = 0.5
+"""The part of everything learned so far that a collapse loses."""
+
+COLLAPSE_SIGMAS = 4.0
+"""How many standard errors of the difference, known from episodes, must lie between what was reached and a collapsed score."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drop:
     """What :func:`examine_drop` found.
@@ -93,6 +100,23 @@ def examine_drop(snapshot: LoopSnapshot, config: LoopConfig) -> Drop:
             "noise_sd": sd,
             "r1": r1,
         },
+    )
+
+
+def has_collapsed(snapshot: LoopSnapshot, score: float, score_se: float | None) -> bool:
+    """Whether ``score`` shows that most of what was learned is gone, judged by the episodes behind two scores.
+
+    :func:`examine_drop` takes the noise from the scores before, which a run that is still climbing steeply, or that was
+    evaluated a few times only, does not tell from its own progress. Where half of the way from the lowest level (the
+    untrained policy's) to what was reached twice is lost, and episodes alone explain that by no chance, nothing else is
+    needed.
+    """
+    if score_se is None or snapshot.reached is None or snapshot.reached_se is None or snapshot.low is None:
+        return False
+    lost = snapshot.reached - score
+    learned = snapshot.reached - snapshot.low
+    return lost > COLLAPSE_SHARE * learned and lost > COLLAPSE_SIGMAS * math.hypot(
+        score_se, snapshot.reached_se
     )
 
 

@@ -13,8 +13,10 @@ DROP_MEMORY = 0.99
 """Discount per evaluation of what is remembered about earlier drops: about the last hundred count."""
 
 
-def push_score(snapshot: LoopSnapshot, score: float, config: LoopConfig) -> LoopSnapshot:
-    """Remember one finite score; the only place where the history grows."""
+def push_score(
+    snapshot: LoopSnapshot, score: float, config: LoopConfig, *, score_se: float | None = None
+) -> LoopSnapshot:
+    """Remember one finite score and its standard error; the only place where the history grows."""
     scores = (*snapshot.scores[-(config.max_history - 1) :], score)
     width = 2 * config.score_smoothing + 1
     low, rise = snapshot.low, snapshot.rise
@@ -33,12 +35,22 @@ def push_score(snapshot: LoopSnapshot, score: float, config: LoopConfig) -> Loop
         # a median is one of the scores, so that differences to it are exact whatever the task's zero
         median = sorted(block)[(w - 1) // 2]
         level = median if level is None else max(level, median)
+    known = ((snapshot.top, snapshot.top_se), (snapshot.reached, snapshot.reached_se))
+    ranked = sorted(
+        [(score, score_se), *((s, se) for s, se in known if s is not None)],
+        key=lambda pair: pair[0],
+        reverse=True,
+    )
+    (top, top_se), (reached, reached_se) = ranked[0], ranked[1] if len(ranked) > 1 else (None, None)
     same = bool(snapshot.scores) and snapshot.scores[-1] == score
     return replace(
         snapshot,
         scores=scores,
         evaluations=snapshot.evaluations + 1,
-        top=score if snapshot.top is None else max(snapshot.top, score),
+        top=top,
+        top_se=top_se,
+        reached=reached,
+        reached_se=reached_se,
         low=low,
         rise=rise,
         rise_mark=mark,

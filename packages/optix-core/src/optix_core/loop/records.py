@@ -47,7 +47,8 @@ class WindowReport:
             evaluation failed.
         checkpoint_score: What ``checkpoint_score_fn`` returned; the best policy is judged by it, or by ``score``
             where it is None.
-        score_se: Standard error of ``score`` from the episodes behind it; reported, and used for advice only.
+        score_se: Standard error of ``score`` from the episodes behind it. With it a collapse is known before the scores'
+            own noise is.
         probing: The values in force are a tuner's experiment: a drop then is no degradation. Masks nothing else.
         can_roll_back: There is a best policy to go back to, and going back is wanted.
         diverged: Training diagnostics of this window were not finite.
@@ -125,6 +126,9 @@ class LoopSnapshot:
         best: Running maximum of the checkpoint score, never lowered. None before the first.
         best_window: The window that gave it.
         top: Highest score so far.
+        top_se: Its standard error, None if unknown.
+        reached: Second highest score so far: what was seen more than once is no single stroke of luck.
+        reached_se: Its standard error, None if unknown.
         low: Lowest running median so far.
         rise: The largest rise of the running median above an earlier ``low``.
         rise_mark: ``rise`` when it last grew by more than ``delta`` of itself.
@@ -134,6 +138,7 @@ class LoopSnapshot:
         drop_weight: Discounted number of them; ``drop_power / drop_weight`` is what noise alone does.
         recent_drops: The newest drops, not yet part of that: one may be a collapse under way.
         constant_run: Length of the run of exactly equal scores at the end.
+        collapse_run: Scores in a row by which half of what was learned seems lost.
         consecutive_non_improvements: Evaluations since the last one with verdict IMPROVED.
         converged_streak: Consecutive evaluations whose expected gain was bounded below ``delta``.
         target_streak: Consecutive evaluations at or above ``target_score``.
@@ -155,6 +160,9 @@ class LoopSnapshot:
     best: float | None = None
     best_window: int | None = None
     top: float | None = None
+    top_se: float | None = None
+    reached: float | None = None
+    reached_se: float | None = None
     low: float | None = None
     rise: float = 0.0
     rise_mark: float = 0.0
@@ -164,6 +172,7 @@ class LoopSnapshot:
     drop_weight: float = 0.0
     recent_drops: tuple[float, ...] = ()
     constant_run: int = 0
+    collapse_run: int = 0
     consecutive_non_improvements: int = 0
     converged_streak: int = 0
     target_streak: int = 0

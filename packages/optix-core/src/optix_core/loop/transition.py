@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from optix_core.loop.degradation import examine_drop
+from optix_core.loop.degradation import examine_drop, has_collapsed
 from optix_core.loop.evidence import examine
 from optix_core.loop.history import push_score, remember_drop
 from optix_core.loop.records import (
@@ -130,11 +130,11 @@ def _judge_best(draft: _Draft, report: WindowReport, config: LoopConfig) -> None
 
 def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: float) -> None:
     """A finite score: push it, look for a drop, then for a rise and for convergence."""
-    draft.snapshot = push_score(draft.snapshot, score, config)
+    draft.snapshot = push_score(draft.snapshot, score, config, score_se=report.score_se)
     if not report.probing and draft.snapshot.cooldown == 0:
         drop = examine_drop(draft.snapshot, config)
         draft.numbers |= drop.numbers
-        if drop.degraded:
+        if drop.degraded or _collapsed(draft, report, config, score):
             _degraded(draft, report, config)
             return
         draft.snapshot = remember_drop(draft.snapshot, drop.drop, config)
@@ -166,6 +166,20 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
     if draft.snapshot.consecutive_non_improvements >= config.plateau_threshold:
         draft.move("plateau")
     _converge(draft, report, config)
+
+
+def _collapsed(draft: _Draft, report: WindowReport, config: LoopConfig, score: float) -> bool:
+    """Count scores that show a collapse; enough of them in a row confirm it."""
+    before = draft.snapshot
+    run = before.collapse_run + 1 if has_collapsed(before, score, report.score_se) else 0
+    draft.snapshot = replace(before, collapse_run=run)
+    if run:
+        draft.numbers |= {"collapse_run": run, "reached": before.reached, "reached_se": before.reached_se}
+    return (
+        config.degradation_threshold is None
+        and run >= config.min_consecutive_degradations
+        and before.evaluations >= config.min_episodes_before_degradation
+    )
 
 
 def _converge(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
@@ -214,6 +228,10 @@ def _degraded(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
         draft.snapshot = replace(
             _calm(draft.snapshot, config),
             scores=before.scores[-config.min_consecutive_degradations :],
+            top=max(before.scores[-config.min_consecutive_degradations :]),
+            top_se=None,
+            reached=None,
+            reached_se=None,
             level=None,
             rolled_back_at=None,
         )
@@ -241,6 +259,7 @@ def _calm(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
         consecutive_non_improvements=0,
         converged_streak=0,
         constant_run=0,
+        collapse_run=0,
         recent_drops=(),
         cooldown=config.rollback_cooldown,
         interval=config.base_interval,
