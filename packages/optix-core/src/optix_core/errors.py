@@ -20,6 +20,7 @@ OptixError
 ├── StreamError                       a live source failed for good
 │   ├── StreamStalled                 it fell silent for longer than it may
 │   └── MalformedItem                 it delivers too many items that cannot be used
+├── SearchError                       a search over trials cannot go on, or found nothing
 └── NumericalDivergence               training produced non-finite numbers repeatedly
 ```
 
@@ -195,6 +196,12 @@ class MalformedItem(StreamError, ValueError):
     """A live source delivers too many items that cannot be used."""
 
     default_code = "E-STREAM-MALFORMED"
+
+
+class SearchError(OptixError):
+    """A search over trials cannot go on, or found nothing."""
+
+    default_code = "E-SEARCH"
 
 
 class NumericalDivergence(OptixError, ArithmeticError):

@@ -1,0 +1,405 @@
+"""Searching over whole trainings: propose, train, prune, and name a winner only after fresh seeds.
+
+Holds the parts together: :mod:`~optix_core.search.trials` runs trials, each of which :mod:`~optix_core.search.training`
+trains; :mod:`~optix_core.search.sampling` proposes and prunes, :mod:`~optix_core.search.owners` lets processes share a
+study, and :mod:`~optix_core.search.confirming` finds the winner. Most of this module's length is the description of its
+arguments.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from optix_core.errors import ConfigError, SearchError
+from optix_core.loop.signals import StopOnSignal
+from optix_core.search.plan import Direction, Plan, Workspace
+from optix_core.search.report import SearchReport, TrialRecord
+from optix_core.search.scoring import Aggregate
+from optix_core.search.space import SearchSpace, declared_space
+from optix_core.search.training import Trainer, call_seeded
+
+if TYPE_CHECKING:
+    import optuna
+
+    from optix_core.base_agent import BaseAgent
+    from optix_core.base_pipeline import BasePipeline
+    from optix_core.loop.result import RunResult
+
+
+class TrialOrchestrator:
+    """Finds hyperparameters by training many times for a short while.
+
+    Each trial trains a fresh agent for exactly ``trial_steps`` environment steps on each of ``n_seeds`` seeds, with the
+    tuner off. TPE proposes the next one, hopeless ones are pruned. Then the ``top_k`` best are trained again on
+    ``confirm_seeds`` seeds that the search never used, and the best of these wins. What it scores there is what is
+    reported, with the difference from what the search promised.
+
+    Args:
+        agent_factory: ``(params) -> agent``. A parameter named ``seed`` receives the training's seed.
+        pipeline_factory: ``() -> pipeline`` to train on; a parameter named ``seed`` likewise.
+        param_space: What to vary, see :mod:`~optix_core.search.space`. None: what the agent declares as tunable.
+        n_trials: Trials to complete or prune, over all processes that share the study, at least 1.
+        trial_steps: Environment steps of one training, at least 1.
+        direction: ``"maximize"``; ``"minimize"`` needs an ``objective``, as scores of the loop are maximised.
+        n_startup_trials: Trials drawn at random, and never pruned, before the others are used.
+        pruner_warmup_steps: A training is compared with others after each twentieth of its budget; the first
+            comparison comes after so many of these.
+        pruner_interval: Twentieths between two comparisons, at least 1.
+        optuna_verbosity: Optuna's log level while this works; None: warnings.
+        rloptimizer_kwargs: Further arguments of :class:`~optix_core.rl_optimizer.RLOptimizer` in trials.
+        val_pipeline_factory: ``() -> pipeline`` whose episodes decide, likewise; None: training windows do.
+        checkpoint_score_fn: ``agent -> float``; replaces the score.
+        study_name: Names the study in ``storage``; one that exists is continued. None: a new unique name.
+        storage: Where trials are kept: a URL such as ``"sqlite:///trials.db"``, ``"journal:FILE"``, an Optuna storage,
+            or None for memory. Several processes with the same storage and ``study_name`` share the work.
+        seed: Root seed of proposals and trainings. None: derived from ``study_name``.
+        n_seeds: Seeds per trial; the same for all trials, so that they are compared on equal terms.
+        aggregate: ``"mean"`` or ``"iqm"`` (interquartile mean) over seeds.
+        top_k: How many of the best are trained again on fresh seeds; 0: none, the search's own best wins.
+        confirm_seeds: Fresh seeds for each of them; 0 as for ``top_k``. Fewer than 3 give no interval.
+        max_errors: So many trials in a row that raise end the search.
+        sampler: ``"tpe"``, ``"random"``, or a function from a seed to an Optuna sampler.
+        pruner: ``"median"``, ``"wilcoxon"`` (for several seeds: compares whole seeds), ``"none"``, or an Optuna pruner.
+        timeout: Seconds after which no further trial begins.
+        objective: What a training's result is worth, instead of its score. Trials are not pruned then.
+        workdir: Where trainings keep their files; a temporary directory by default.
+        keep_trials: Keep the directory, with the decision log, of every training.
+        stale_after: Seconds without a sign of life after which another machine's trial is given up.
+        handle_signals: On SIGINT, SIGTERM and SIGHUP give the trial back first (main thread only).
+        on_trial: Called with the record of every trial that this process ended.
+
+    Raises:
+        ConfigError: Optuna is missing, or an argument cannot be.
+    """
+
+    def __init__(
+        self,
+        agent_factory: Callable[..., BaseAgent],
+        pipeline_factory: Callable[..., BasePipeline],
+        param_space: Mapping[str, Any] | None = None,
+        n_trials: int = 20,
+        trial_steps: int = 50_000,
+        direction: Direction = "maximize",
+        n_startup_trials: int = 10,
+        pruner_warmup_steps: int = 5,
+        pruner_interval: int = 1,
+        optuna_verbosity: int | None = None,
+        rloptimizer_kwargs: Mapping[str, Any] | None = None,
+        val_pipeline_factory: Callable[..., BasePipeline] | None = None,
+        checkpoint_score_fn: Callable[[BaseAgent], float] | None = None,
+        study_name: str | None = None,
+        storage: Any = None,
+        *,
+        seed: int | None = None,
+        n_seeds: int = 1,
+        aggregate: Aggregate = "mean",
+        top_k: int = 3,
+        confirm_seeds: int = 5,
+        max_errors: int = 3,
+        sampler: Any = "tpe",
+        pruner: Any = "median",
+        timeout: float | None = None,
+        objective: Callable[[RunResult], float] | None = None,
+        workdir: str | Path | None = None,
+        keep_trials: bool = False,
+        stale_after: float = 600.0,
+        handle_signals: bool = True,
+        on_trial: Callable[[TrialRecord], None] | None = None,
+    ) -> None:
+        require_optuna()
+        from optix_core.search.sampling import SeededByPlace, make_pruner, sampler_factory
+        from optix_core.search.study import seed_of, unique_name
+
+        name = study_name or unique_name()
+        self._plan = Plan(
+            study_name=name,
+            seed=seed_of(name) if seed is None else seed,
+            n_trials=n_trials,
+            trial_steps=trial_steps,
+            direction=direction,
+            n_startup_trials=n_startup_trials,
+            pruner_warmup_steps=pruner_warmup_steps,
+            pruner_interval=pruner_interval,
+            n_seeds=n_seeds,
+            aggregate=aggregate,
+            top_k=top_k,
+            confirm_seeds=confirm_seeds,
+            max_errors=max_errors,
+            timeout=timeout,
+            stale_after=stale_after,
+        )
+        if direction == "minimize" and objective is None:
+            raise ConfigError(
+                "direction='minimize' needs an objective: the loop keeps the policy with the highest score, so scores "
+                "are maximised. Pass objective=lambda result: ... with what is to be small."
+            )
+        self._agent_factory = agent_factory
+        self._trainer = Trainer(
+            agent_factory,
+            pipeline_factory,
+            val_pipeline_factory,
+            trial_steps=trial_steps,
+            options=rloptimizer_kwargs or {},
+            checkpoint_score_fn=checkpoint_score_fn,
+            objective=objective,
+        )
+        self._space = None if param_space is None else SearchSpace.parse(param_space)
+        self._sampler = SeededByPlace(sampler_factory(sampler, n_startup_trials), self._plan.seed)
+        self._pruner = make_pruner("none" if objective is not None else pruner, self._plan)
+        self._storage = storage
+        self._verbosity = optuna_verbosity
+        self._workdir = None if workdir is None else Path(workdir)
+        self._keep = keep_trials
+        self._handle_signals = handle_signals
+        self._on_trial = on_trial
+        self._signals = StopOnSignal(enabled=False)
+        self._stop = False
+        self._study: optuna.Study | None = None
+        self._report: SearchReport | None = None
+        self._workspace: Workspace | None = None
+        self._weights: Path | None = None
+
+    # ---------------------------------------------------------------- what others see
+
+    @property
+    def study_name(self) -> str:
+        """The study's name."""
+        return self._plan.study_name
+
+    @property
+    def seed(self) -> int:
+        """Root seed of proposals and trainings."""
+        return self._plan.seed
+
+    @property
+    def study(self) -> optuna.Study | None:
+        """The Optuna study; None before :meth:`run`."""
+        return self._study
+
+    @property
+    def param_space(self) -> dict[str, tuple[Any, ...]] | None:
+        """What is varied; None before :meth:`run` if it is to be taken from the agent."""
+        return None if self._space is None else self._space.forms
+
+    @property
+    def report(self) -> SearchReport:
+        """Everything that was found.
+
+        Raises:
+            SearchError: :meth:`run` has not ended well yet.
+        """
+        if self._report is None:
+            raise SearchError("there is no report before run() has named a winner")
+        return self._report
+
+    @property
+    def best_params(self) -> dict[str, Any] | None:
+        """The winner's hyperparameters; None before there is one."""
+        return None if self._report is None else dict(self._report.winner.params)
+
+    @property
+    def best_score(self) -> float | None:
+        """The winner's score, on fresh seeds if it was confirmed; None before there is one."""
+        return None if self._report is None else self._report.winner.score
+
+    @property
+    def best_weights_path(self) -> Path | None:
+        """What the winner's ``agent.save_weights`` wrote; None if it was trained by another process.
+
+        See :meth:`winner_weights`.
+        """
+        return self._weights
+
+    @property
+    def run_ckpt_dir(self) -> Path | None:
+        """The directory with the winner's files; :meth:`cleanup` deletes it. None before :meth:`run` and after that."""
+        return None if self._workspace is None else self._workspace.path
+
+    def trials_dataframe(self) -> Any:
+        """Every trial as a row of a pandas DataFrame.
+
+        Raises:
+            ConfigError: pandas is missing.
+            SearchError: Before :meth:`run`.
+        """
+        try:
+            import pandas as pd  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise ConfigError(
+                "trials_dataframe() needs pandas: pip install pandas. Without it, report.trials has the same rows."
+            ) from error
+        rows: list[dict[str, Any]] = []
+        for t in self.report.trials:
+            row: dict[str, Any] = {"number": t.number, "state": t.state, "score": t.score, "steps": t.steps}
+            rows.append({**row, "seconds": t.seconds, **{f"params_{k}": v for k, v in t.params.items()}})
+        frame: Any = pd
+        return frame.DataFrame(rows)
+
+    def stop(self) -> None:
+        """End the search: the trial under way is given back, and the best so far wins without fresh seeds."""
+        self._stop = True
+
+    def cleanup(self) -> None:
+        """Delete the directory with the winner's files."""
+        workspace, self._workspace, self._weights = self._workspace, None, None
+        if workspace is not None:
+            workspace.delete()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cleanup()
+
+    # ---------------------------------------------------------------- the search
+
+    def run(self) -> tuple[dict[str, Any], float]:
+        """Search, confirm, and name the winner.
+
+        Returns:
+            Its hyperparameters and its score on fresh seeds; :attr:`report` has the rest.
+
+        Raises:
+            SearchError: Too many trials in a row failed (the last traceback is in the message), or none completed.
+            ConfigError: The study belongs to something else, or the agent declares nothing to search.
+            KeyboardInterrupt: SIGINT came; other signals raise SystemExit. The trial was given back.
+        """
+        import optuna
+
+        from optix_core.search.storage import optuna_says
+
+        level = optuna.logging.WARNING if self._verbosity is None else self._verbosity
+        self._signals = StopOnSignal(enabled=self._handle_signals)
+        self.cleanup()
+        self._report = None
+        try:
+            with optuna_says(level), self._signals:
+                report = self._run()
+            if self._signals.received is not None:
+                raise _ended_by(self._signals.received)
+        except BaseException:
+            self.cleanup()
+            raise
+        finally:
+            self._stop = False
+        assert report is not None
+        self._report = report
+        return dict(report.winner.params), report.winner.score
+
+    def winner_weights(self) -> Path:
+        """:attr:`best_weights_path`; the winner is trained again with the same seed if that was done elsewhere.
+
+        Raises:
+            SearchError: Before :meth:`run`, or after :meth:`cleanup`.
+        """
+        if self._workspace is None:
+            raise SearchError("there are no weights before run(), and none after cleanup()")
+        if self._weights is None:
+            winner = self.report.winner
+            seed = self._plan.search_seeds[0]
+            if winner.fresh_scores:
+                scores = [self._plan.sign * score for score in winner.fresh_scores]
+                seed = winner.fresh_seeds[scores.index(max(scores))]
+            place = self._workspace.path / f"again-{winner.number}-{seed}"
+            self._weights = self._trainer.train(
+                winner.params, seed, place, lambda _steps, _score: None
+            ).weights
+        return self._weights
+
+    def _interrupted(self) -> bool:
+        return self._stop or self._signals.received is not None
+
+    def _run(self) -> SearchReport | None:
+        """The report; None if a signal came."""
+        from optix_core.search.confirming import Confirmer, candidates_of, lead, ranked
+        from optix_core.search.study import fresh_steps, records_of
+        from optix_core.search.trials import TrialLoop
+
+        begun, plan, space = time.monotonic(), self._plan, self._resolved_space()
+        self._study = study = self._open(space)
+        self._workspace = workspace = Workspace(self._workdir, self.study_name, keep=self._keep)
+        TrialLoop(
+            study,
+            space,
+            plan,
+            self._trainer,
+            workspace,
+            interrupted=self._interrupted,
+            on_trial=self._on_trial,
+        ).run()
+        if self._signals.received is not None:
+            return None
+        records = records_of(study, space)
+        order = candidates_of(records, plan)
+        confirmer = Confirmer(study, plan, self._trainer, workspace, interrupted=self._interrupted)
+        if plan.confirms and not self._stop:
+            # after a stop meanwhile: those that are confirmed, else the search's own order
+            order = ranked(confirmer.confirm(order), sign=plan.sign) or order
+        if self._signals.received is not None:
+            return None
+        winner = order[0]
+        if winner.error is not None:
+            raise SearchError(
+                f"none of the {len(order)} best trials can be relied on: {winner.error}. Narrow the ranges, or let "
+                "trials use more seeds (n_seeds), so that such hyperparameters are found out earlier."
+            )
+        leader = workspace.leader
+        here = leader[2] if leader is not None and leader[0] == winner.number else None
+        self._weights = confirmer.policies.get(winner.number, here)
+        workspace.crown(self._weights)
+        return SearchReport(
+            study=self.study_name,
+            direction=plan.direction,
+            trial_steps=plan.trial_steps,
+            n_seeds=plan.n_seeds,
+            aggregate=plan.aggregate,
+            trials=records,
+            candidates=tuple(order),
+            runner_up=lead(order, plan.aggregate),
+            steps=sum(record.steps for record in records) + fresh_steps(study),
+            seconds=time.monotonic() - begun,
+        )
+
+    def _resolved_space(self) -> SearchSpace:
+        if self._space is None:
+            agent = call_seeded(self._agent_factory, self.seed, {})
+            try:
+                self._space = declared_space(agent)
+            finally:
+                agent.teardown()
+        return self._space
+
+    def _open(self, space: SearchSpace) -> optuna.Study:
+        from optix_core.search.storage import open_storage
+        from optix_core.search.study import open_study
+
+        plan = self._plan
+        settings = {"space": space.forms, "trial_steps": plan.trial_steps, "n_seeds": plan.n_seeds}
+        settings |= {"aggregate": plan.aggregate, "direction": plan.direction, "seed": plan.seed}
+        storage = open_storage(self._storage)
+        study = open_study(storage, self.study_name, direction=plan.direction, settings=settings)
+        study.sampler, study.pruner = self._sampler, self._pruner
+        return study
+
+
+def require_optuna() -> None:
+    """Make sure that Optuna can be imported.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise ConfigError(
+            "a search over trials needs Optuna, which is not installed: pip install 'optix-core[search]'",
+            code="E-NO-OPTUNA",
+        )
+
+
+def _ended_by(number: int) -> BaseException:
+    import signal
+
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
