@@ -128,7 +128,7 @@ def encode_loosely(value: Any) -> Any:
 
 def _encode_quickly(value: Any, depth: int) -> Any:
     """What is plain already, which most of a log is, passes through; the rest goes the long way, item by item."""
-    kind = type(value)
+    kind: type = type(value)  # pyright: ignore[reportUnknownVariableType]
     if (
         value is None
         or kind is bool

@@ -34,6 +34,8 @@ VERBS: tuple[Verb, ...] = (
     Verb("eval", "play episodes with a trained policy", "optix_core.cli.evaluate_cmd", json=True),
     Verb("export", "write a trained policy as ONNX or for numpy alone", "optix_core.cli.export_cmd", json=True),
     Verb("explain", "tell in sentences what a run did and why", "optix_core.cli.explain_cmd", json=True),
+    Verb("log", "write a run's curves for other programs", "optix_core.cli.log_cmd"),
+    Verb("plot", "draw learning curves with states and decisions", "optix_core.cli.plot_cmd", json=True),
     Verb("config", "show a configuration: each value and where it came from", "optix_core.cli.config_cmd"),
     Verb("presets", "list or show settings that are known to work, with their source", "optix_core.cli.presets_cmd"),
     Verb("plugins", "list, examine, diagnose or create plugins", "optix_core.cli.plugins_cmd"),

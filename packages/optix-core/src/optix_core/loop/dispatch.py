@@ -47,7 +47,9 @@ class CallbackDispatcher:
         self._in_a_row: dict[tuple[int, str], int] = {}
         self._disabled: set[int] = set()
         self._failing: set[int] = set()
-        self._listeners = [c for c in self._callbacks if isinstance(c, RunEventListener)]
+        self._listeners: list[RunEventListener] = [
+            c for c in self._callbacks if isinstance(c, RunEventListener)
+        ]
         self._run: Any = None
 
     def __iter__(self) -> Iterator[LoopCallback]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from optix_core.runs.decision_log import LogEvent
-from optix_core.runs.sentences import RULES, TELLERS, count, drop, new_best
+from optix_core.runs.otherwise import otherwise
+from optix_core.runs.sentences import RULES, TELLERS, count, drop, new_best, unknown_event
 
 _NARROWEST = 30
+_REPORTS = ("live", "rnd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,26 +21,33 @@ class Chapter:
     """One decision.
 
     Attributes:
+        kind: What sort of decision: an event's kind, or ``new_best``, ``state``, ``stop``, ``level_accepted``,
+            ``failed_evaluation`` for what an evaluation led to.
         window: Windows learned from at that moment.
         step: Environment steps learned from.
         decision: What was decided, in a few words.
         because: The reason in one sentence, with its numbers.
+        otherwise: What would have changed it; empty where there was nothing to decide.
         numbers: The numbers of the log, for machines.
     """
 
+    kind: str
     window: int
     step: int
     decision: str
     because: str
+    otherwise: str
     numbers: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
+            "kind": self.kind,
             "window": self.window,
             "step": self.step,
             "decision": self.decision,
             "because": self.because,
+            "otherwise": self.otherwise,
             "numbers": dict(self.numbers),
         }
 
@@ -55,72 +64,144 @@ def explain_run(path: str | Path) -> list[Chapter]:
 
 
 def story(events: Iterable[LogEvent]) -> list[Chapter]:
-    """Events that decided something, in order; plain windows and uneventful evaluations are left out."""
+    """Events that decided something, in order; plain windows and uneventful evaluations are left out.
+
+    Reports that come at every window (of live sources and of the exploration bonus) are told once for each
+    stretch without another decision, with their last numbers and how many there were.
+    """
+    teller = Storyteller()
     chapters: list[Chapter] = []
-    best: float | None = None
+    repeats = 1
     for event in events:
-        if event.kind == "decision":
-            found, best = _decision(event, best)
-            chapters.extend(found)
-        elif event.kind in TELLERS:
-            decision, because = TELLERS[event.kind](event.numbers)
-            if chapters and because.startswith(
-                f"{chapters[-1].because}; "
-            ):  # the verdict that stopped the run
-                because = because[len(chapters[-1].because) + 2 :]
-            chapters.append(_chapter(event, decision, because))
+        for chapter in teller.tell(event):
+            if chapters and chapter.kind in _REPORTS and chapters[-1].kind == chapter.kind:
+                repeats += 1
+                said = f"{chapter.because} ({repeats} reports since window {_first(chapters[-1])})"
+                numbers = {**chapter.numbers, "since_window": _first(chapters[-1])}
+                chapters[-1] = replace(chapter, because=said, numbers=numbers)
+            else:
+                repeats = 1
+                chapters.append(chapter)
     return chapters
 
 
+class Storyteller:
+    """Tells events one by one, in their order."""
+
+    def __init__(self) -> None:
+        self._best: float | None = None
+        self._last = ""
+        self._stopped = False
+        self._budget: dict[str, Any] = {}
+
+    def tell(self, event: LogEvent) -> list[Chapter]:
+        """What one event decided; most decide nothing. Kinds that nobody knows are told by their numbers."""
+        if event.kind == "window":
+            return []
+        if event.kind == "decision":
+            found = self._decision(event)
+        else:
+            teller = TELLERS.get(event.kind)
+            told = unknown_event(event.kind, event.numbers) if teller is None else teller(event.numbers)
+            decision, because = told
+            if self._last and because.startswith(f"{self._last}; "):  # the verdict that stopped the run
+                because = because[len(self._last) + 2 :]
+            found = [_chapter(event, event.kind, decision, because, self._near(event))]
+        if found:
+            self._last = found[-1].because
+            self._stopped = found[-1].kind == "stop"
+        return found
+
+    def _near(self, event: LogEvent) -> str:
+        """What would have changed an event that is no evaluation; an end is told by the decision before it, if any."""
+        if event.kind == "started":
+            self._budget = dict(event.numbers.get("budget") or {})
+        if event.kind not in {"finished", "interrupted"}:
+            return otherwise(event.kind, event.numbers)
+        reason = str(event.numbers.get("reason")).upper()
+        return "" if self._stopped else otherwise(f"stop:{reason}", {**self._budget, **event.numbers})
+
+    def _decision(self, event: LogEvent) -> list[Chapter]:
+        """What one evaluation led to; most lead to nothing that is worth a line."""
+        found: list[Chapter] = []
+        data: Mapping[str, Any] = event.numbers
+        actions: list[str] = data.get("actions") or []
+        numbers: dict[str, Any] = data.get("numbers") or {}
+        rules: list[str] = data.get("events") or []
+        transitions: list[tuple[str, str, str]] = data.get("transitions") or []
+        stop = data.get("stop")
+        if "SAVE_BEST" in actions:
+            score = numbers.get("best")
+            text = new_best(score, self._best, numbers)
+            near = otherwise("new_best", {"before": self._best})
+            found.append(_chapter(event, "new_best", "new best", text, near))
+            self._best = score if score is not None else self._best
+        if data.get("verdict") == "FAILED":
+            text = count(numbers, "failed_streak", "without a finite number")
+            near = otherwise("failed_evaluation", numbers)
+            found.append(_chapter(event, "failed_evaluation", "failed evaluation", text, near))
+        if "level_accepted" in rules:
+            text = "the score stayed low although earlier weights were restored, so it is the new reference"
+            near = otherwise("level_accepted", numbers)
+            text = f"{text} {drop(numbers)}".rstrip()
+            found.append(_chapter(event, "level_accepted", "lower level accepted", text, near))
+        for old, new, rule in transitions:
+            reason = RULES[rule](numbers) if rule in RULES else str(rule)
+            # where the run stops, the stop says it
+            near = "" if stop and rule == "converged" else otherwise(f"rule:{rule}", numbers)
+            found.append(_chapter(event, "state", f"{old} -> {new}", reason, near))
+        if stop:
+            sentence = data.get("stop_sentence") or ""
+            near = otherwise(f"stop:{stop}", numbers)
+            found.append(_chapter(event, "stop", f"stop: {str(stop).lower()}", sentence, near))
+        return found
+
+
 def as_text(chapters: Iterable[Chapter], width: int | None = None) -> list[str]:
-    """The story as lines: number, window, step, decision and reason.
+    """The story as lines: number, window, step, decision and reason; under it what would have changed it.
 
     Args:
         chapters: What to tell.
         width: Columns to wrap reasons in; None: one line each, however long.
     """
-    rows = [(str(i), str(c.window), f"{c.step:,}", c.decision, c.because) for i, c in enumerate(chapters, 1)]
-    header = ("#", "window", "step", "decision", "because")
+    rows = [
+        (
+            str(i),
+            str(c.window),
+            f"{c.step:,}",
+            c.decision,
+            c.because,
+            c.otherwise and f"otherwise: {c.otherwise}",
+        )
+        for i, c in enumerate(chapters, 1)
+    ]
+    header = ("#", "window", "step", "decision", "because", "")
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(4)]
     lines: list[str] = []
     for row in (header, *rows):
         cells = [row[column].rjust(widths[column]) for column in range(3)]
         head = "  ".join([*cells, row[3].ljust(widths[3]), ""])
         room = None if width is None else max(width - len(head) - 1, _NARROWEST)
-        texts = [row[4]] if room is None else textwrap.wrap(row[4], room) or [""]
+        texts = [text for said in row[4:] if said for text in _wrapped(said, room)] or [""]
         lines += [(head + texts[0]).rstrip(), *(" " * len(head) + text for text in texts[1:])]
     return lines
 
 
-def _chapter(event: LogEvent, decision: str, because: str) -> Chapter:
+def _wrapped(text: str, room: int | None) -> list[str]:
+    return [text] if room is None else textwrap.wrap(text, room)
+
+
+def _chapter(event: LogEvent, kind: str, decision: str, because: str, near: str) -> Chapter:
     return Chapter(
-        window=event.window, step=event.step, decision=decision, because=because, numbers=event.numbers
+        kind=kind,
+        window=event.window,
+        step=event.step,
+        decision=decision,
+        because=because,
+        otherwise=near,
+        numbers=event.numbers,
     )
 
 
-def _decision(event: LogEvent, best: float | None) -> tuple[list[Chapter], float | None]:
-    """What one evaluation led to; most lead to nothing that is worth a line."""
-    found: list[Chapter] = []
-    data: dict[str, Any] = event.numbers
-    actions: list[str] = data.get("actions") or []
-    numbers: dict[str, Any] = data.get("numbers") or {}
-    rules: list[str] = data.get("events") or []
-    transitions: list[tuple[str, str, str]] = data.get("transitions") or []
-    if "SAVE_BEST" in actions:
-        score = numbers.get("best")
-        found.append(_chapter(event, "new best", new_best(score, best, numbers)))
-        best = score if score is not None else best
-    if data.get("verdict") == "FAILED":
-        found.append(
-            _chapter(event, "failed evaluation", count(numbers, "failed_streak", "without a finite number"))
-        )
-    if "level_accepted" in rules:
-        text = "the score stayed low although earlier weights were restored, so it is the new reference"
-        found.append(_chapter(event, "lower level accepted", f"{text} {drop(numbers)}".rstrip()))
-    for old, new, rule in transitions:
-        reason = RULES[rule](numbers) if rule in RULES else str(rule)
-        found.append(_chapter(event, f"{old} -> {new}", reason))
-    if data.get("stop"):
-        sentence = data.get("stop_sentence") or ""
-        found.append(_chapter(event, f"stop: {str(data['stop']).lower()}", sentence))
-    return found, best
+def _first(chapter: Chapter) -> int:
+    return int(chapter.numbers.get("since_window", chapter.window))

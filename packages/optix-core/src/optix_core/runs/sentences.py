@@ -136,6 +136,61 @@ def _finished(e: Numbers) -> tuple[str, str]:
     return f"end: {e.get('reason')}", "; ".join(parts)
 
 
+def _variant(e: Numbers) -> tuple[str, str]:
+    best = e.get("best_score", e.get("score"))
+    start = "" if best is None else f"from the best policy (score {_n(best)}); "
+    return "spawned a variant", f"{start}{rest(e, 'best_score', 'score')}".strip(
+        "; "
+    ) or "a variant was added"
+
+
+def _diagnostic(e: Numbers) -> tuple[str, str]:
+    text = str(e.get("text") or "")
+    before, after = e.get("before"), e.get("after")
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        old = _table(e, "before")
+        changes = ", ".join(f"{k} {_n(old.get(k))} -> {_n(v)}" for k, v in _table(e, "after").items())
+    elif before is not None or after is not None:
+        changes = f"{e.get('param') or 'value'} {_n(before)} -> {_n(after)}"
+    else:
+        changes = ""
+    return f"diagnostic: {e.get('rule')}", "; ".join(filter(None, (text, changes)))
+
+
+def _routed(e: Numbers) -> tuple[str, str]:
+    seen = f"autocorrelation {_n(e.get('autocorrelation'))}, gap to the best level {_n(e.get('gap'))} of the range"
+    more = rest(e, "from", "to", "autocorrelation", "gap")
+    return f"tuner: {e.get('from')} -> {e.get('to')}", f"{seen}; {more}".rstrip("; ")
+
+
+def _warm_start(e: Numbers) -> tuple[str, str]:
+    return "warm start", (
+        f"weights and values of trial {_n(e.get('trial'))}, which scored {_n(e.get('score'))}: "
+        f"{_values(_table(e, 'params')) or 'the values it began with'}"
+    )
+
+
+def _live(e: Numbers) -> tuple[str, str]:
+    counters = {k: v for k, v in e.items() if not (isinstance(v, int | float) and v == 0)}
+    return "live source", rest(counters) or "nothing was dropped or rejected"
+
+
+def unknown_event(kind: str, e: Numbers) -> tuple[str, str]:
+    """An event that nobody wrote a sentence for, with all its numbers."""
+    return kind.replace("_", " "), rest(e) or "no numbers"
+
+
+def _plainly(kind: str, head: str, name: str | None = None) -> Callable[[Numbers], tuple[str, str]]:
+    """Tells an event by its numbers, the one called ``name`` in its heading."""
+
+    def tell(e: Numbers) -> tuple[str, str]:
+        found = None if name is None else e.get(name)
+        said = unknown_event(kind, {k: v for k, v in e.items() if k != name or found is None})
+        return (f"{head}: {found}" if found is not None else head), said[1]
+
+    return tell
+
+
 TELLERS: dict[str, Callable[[Numbers], tuple[str, str]]] = {
     "started": _started,
     "baseline": lambda e: (
@@ -157,7 +212,17 @@ TELLERS: dict[str, Callable[[Numbers], tuple[str, str]]] = {
         f"{_list(e, 'diagnostics')} not finite; restored {e.get('restored')}"
         + (f" and changed {_values(_table(e, 'changed'))}" if e.get("changed") else ""),
     ),
-    "diagnostic": lambda e: (f"diagnostic: {e.get('rule')}", str(e.get("text"))),
+    "diagnostic": _diagnostic,
+    "routed": _routed,
+    "replayed": _plainly("replayed", "replayed"),
+    "warm_start": _warm_start,
+    "spawned": _variant,
+    "pruned": _plainly("pruned", "pruned"),
+    "ensemble": _plainly("ensemble", "ensemble"),
+    "meta": _plainly("meta", "meta", "action"),
+    "regime": _plainly("regime", "regime", "regime"),
+    "live": _live,
+    "rnd": _plainly("rnd", "exploration bonus"),
     "callback_failed": lambda e: (
         "callback failed",
         f"{e.get('callback')} in {e.get('event')}: {e.get('error')}"
@@ -197,6 +262,23 @@ def _over(numbers: Numbers) -> str:
 def count(numbers: Numbers, name: str, what: str) -> str:
     """``"7 evaluations in a row without improvement"``."""
     return f"{_n(numbers.get(name))} evaluations in a row {what}"
+
+
+def rest(event: Numbers, *told: str) -> str:
+    """Everything that an event holds besides what was told, as ``name value``."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_spoken(value)}"
+        for name, value in event.items()
+        if name not in told and name != "otherwise" and value is not None
+    )
+
+
+def _spoken(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({_values(value)})"  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_spoken, value))}]"  # pyright: ignore[reportUnknownArgumentType]
+    return _n(value)
 
 
 def _table(event: Numbers, name: str) -> dict[str, Any]:
