@@ -86,7 +86,7 @@ class Actor:
             )
             self._env_actions: Callable[[NDArray[Any]], NDArray[Any]] = whole.env_actions
         else:
-            self._act = _single_act(agent, deterministic=deterministic)
+            self._act = act_function(agent, deterministic=deterministic)
 
     def __call__(self, observations: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], list[Any]]:
         """Actions for ``observations`` ``[N, *obs]``.
@@ -271,7 +271,12 @@ def _needs_memory(*_: Any, **__: Any) -> Any:
     raise AssertionError("asked in the other way only")
 
 
-def _single_act(agent: Any, *, deterministic: bool) -> Callable[[Any], Any]:
+def act_function(agent: Any, *, deterministic: bool) -> Callable[[Any], Any]:
+    """``act`` of an agent, asking for greedy actions if that is wanted and the agent knows the difference.
+
+    Raises:
+        ConfigError: The agent cannot act at all.
+    """
     act = getattr(agent, "act", None)
     if not callable(act):
         raise ConfigError(
