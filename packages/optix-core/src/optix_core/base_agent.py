@@ -31,6 +31,8 @@ class BaseAgent(ABC):
         default_min_episodes_before_dormant: Windows that must pass before the loop may declare convergence.
         accepts_action_masks: Whether it understands observations with an action mask
             (:mod:`optix_core.rl.masking`): it then never chooses a masked action, in acting and in targets.
+        accepts_intrinsic_rewards: Whether it learns from ``EpisodeData.learning_rewards`` (or, stepwise, from the
+            rewards it is told), so that a bonus reaches it.
     """
 
     default_param_bounds: ClassVar[ParamBounds] = {}
@@ -38,6 +40,7 @@ class BaseAgent(ABC):
     default_exploration_params: ClassVar[Mapping[str, int]] = {}
     default_min_episodes_before_dormant: ClassVar[int] = 0
     accepts_action_masks: ClassVar[bool] = False
+    accepts_intrinsic_rewards: ClassVar[bool] = False
 
     @abstractmethod
     def act(self, observation: Any) -> Any:
@@ -96,6 +99,9 @@ class BaseAgent(ABC):
 
     def perturb_weights(self, noise_scale: float) -> None:
         """Multiply every weight by ``1 + noise_scale * N(0, 1)``.
+
+        Agents may accept a keyword ``seed: int | None = None``; with it the noise depends on nothing else, so that two
+        variants of one checkpoint, whose random streams are equal, can differ.
 
         Raises:
             NotImplementedError: This agent cannot be perturbed.
@@ -225,7 +231,7 @@ class DivergenceRecovery(Protocol):
 
 @runtime_checkable
 class CompanionCallbacks(Protocol):
-    """Agents that bring callbacks of their own into the loop (for example topology control)."""
+    """Agents and pipelines that bring callbacks of their own into the loop (for example topology control)."""
 
     def companion_callbacks(self, run: Any) -> list[Any]:
         """Callbacks that the loop adds when it starts; ``run`` is the :class:`~optix_core.loop.LoopController`."""

@@ -169,6 +169,8 @@ class WindowCycle:
             elapsed=loop.progress.elapsed,
             **more,
         )
+        for kind, facts in window.data.metadata.get("log", ()):  # what the pipeline has to say about it
+            loop.log(kind, **facts)
         if self._diagnostics is not None and not branch and not loop.tuning.is_probing:
             self._diagnose(window, mean)
 

@@ -252,10 +252,12 @@ class LoopController:
     def _start(self, *, resume: bool) -> None:
         self.registry.preflight(self.agent)
         self.callbacks.attach(self)
-        if isinstance(self.agent, CompanionCallbacks) and not self._companions_added:
+        if not self._companions_added:
             self._companions_added = True
-            for callback in self.agent.companion_callbacks(self):
-                self.callbacks.add(callback)
+            for part in (self.agent, self.pipeline):
+                if isinstance(part, CompanionCallbacks):
+                    for callback in part.companion_callbacks(self):
+                        self.callbacks.add(callback)
         self.pipeline.set_agent(self.agent)
         self.pipeline.setup()
         self.trainer.begin()
@@ -310,7 +312,7 @@ class LoopController:
                 return self._because(spent)
             window = self.trainer.train()
             if window is None:
-                return self._because(StopReason.SOURCE_ENDED)
+                return self._because(self._outside_reason() or StopReason.SOURCE_ENDED)
             stop = self.cycle.first_half(window)
             if stop is not None:
                 return stop

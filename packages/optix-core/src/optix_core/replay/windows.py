@@ -25,7 +25,7 @@ def observe_window(observe: Observe, window: EpisodeData) -> int:
         return 0
     successors(window)  # raises where the row behind a cut would be a reset's observation
     following = window.next_observations()
-    columns = [window.time_major(name) for name in ("observations", "actions", "rewards")]
+    columns = [window.time_major(name) for name in ("observations", "actions", "learning_rewards")]
     columns.append(following if window.n_envs is not None else following[:, None])
     columns.extend(window.time_major(name) for name in ("terminated", "truncated"))
     for step in zip(*columns, strict=True):
