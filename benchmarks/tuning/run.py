@@ -5,8 +5,11 @@ from the start, so that training starts 18 times too slow. A window's score is V
 Every arm of the experiment gets the same 200 windows, branches and discarded work included. Paired episodes correlate
 with 0.9.
 
-Gates: branched SPSA reaches at least 0.9 at s = 0.03; the plain two-probe form is at least as good as a random walk at
-s = 0.01; the sham, which probes in the same way and never commits, stays at or below 0.5.
+Controls: fixed values; the sham, which probes in the same windows and never commits; a random walk; selection only,
+which trains branches, goes on with the better one's weights and never takes its values.
+
+Gates: branched SPSA reaches at least 0.9 at s = 0.03; its two-probe form is at least as good as a random walk at
+s = 0.01; the sham stays at or below 0.5; every branched tuner beats random walk and selection only up to s = 0.03.
 
 Usage: ``python dev.py bench tuning [runs]``; exit status 1 if a gate fails.
 """
@@ -15,10 +18,20 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from optix_core.tuners import SPSAOptimizer
+from optix_core.base_optimizer import BaseOptimizer
+from optix_core.tuners import (
+    AdaptiveOptimizer,
+    BackoffOptimizer,
+    MomentumOptimizer,
+    PBTOptimizer,
+    SPSAOptimizer,
+)
 from optix_core.types import EvalMetrics, HyperparamSet
 
 WINDOWS, DIMENSIONS, START, SLOWER = 200, 2, 0.6, 18.0
@@ -79,76 +92,94 @@ def random_walk(task: Task, _seed: int) -> float:
     return progress
 
 
-def two_probe(task: Task, seed: int, *, commit: bool = True) -> float:
-    tuner = SPSAOptimizer(BOUNDS, seed=seed, mode="two_probe")
+TUNERS: dict[str, type[BaseOptimizer]] = {
+    "spsa": SPSAOptimizer,
+    "momentum": MomentumOptimizer,
+    "backoff": BackoffOptimizer,
+    "pbt": PBTOptimizer,
+    "adaptive": AdaptiveOptimizer,
+}
+
+
+def in_training(task: Task, seed: int, *, tuner: str = "spsa", commit: bool = True, **options: Any) -> float:
+    """Two probes in windows of ordinary training; the sham returns to the start after each."""
+    probing: Any = TUNERS[tuner](BOUNDS, seed=seed, mode="two_probe", **options)
     params, progress, history = dict(task.start), 0.0, []
     while task.left:
         progress = task.train(progress, params)
         history.append(metrics(task.evaluate(progress)[0], len(history)))
-        params = tuner.suggest(HyperparamSet(params), history).params
-        if not commit and not tuner.is_probing:
+        params = probing.suggest(HyperparamSet(params), history).params
+        if not commit and not probing.is_probing:
             params = dict(task.start)
     return progress
 
 
-def sham(task: Task, seed: int) -> float:
-    return two_probe(task, seed, commit=False)
-
-
-def branched(task: Task, seed: int, *, commit: bool = True, **options: int) -> float:
-    tuner = SPSAOptimizer(BOUNDS, seed=seed, **options)
+def branched(task: Task, seed: int, *, tuner: str = "spsa", commit: bool = True, **options: Any) -> float:
+    """Trials with branches; selection only keeps the better branch's weights and never its values."""
+    branching: Any = TUNERS[tuner](BOUNDS, seed=seed, **options)
     params, progress, history = dict(task.start), 0.0, []
     while task.left:
         progress = task.train(progress, params)
         history.append(metrics(task.evaluate(progress)[0], len(history)))
-        trial = tuner.propose(HyperparamSet(params), history)
+        trial = branching.propose(HyperparamSet(params), history)
         if trial is None or trial.windows * len(trial.arms) > task.left:
             continue
         arms = [task.train(progress, arm, trial.windows) for arm in trial.arms]
-        verdict = tuner.conclude(trial, task.evaluate(*arms), paired=True)
+        verdict = branching.conclude(trial, task.evaluate(*arms), paired=True)
         progress = progress if verdict.keep_arm is None else arms[verdict.keep_arm]
         params = verdict.params if commit else params
     return progress
 
 
-def selection_only(task: Task, seed: int) -> float:
-    return branched(task, seed, commit=False)
+Arm = Callable[[Task, int], float]
 
-
-def branched_long(task: Task, seed: int) -> float:
-    return branched(task, seed, windows_per_arm=4)
-
-
-ARMS = (fixed, sham, random_walk, two_probe, selection_only, branched, branched_long)
+ARMS: dict[str, Arm] = {
+    "fixed": fixed,
+    "sham": partial(in_training, commit=False),
+    "random walk": random_walk,
+    "selection only": partial(branched, commit=False),
+    **{name: partial(branched, tuner=name) for name in TUNERS},
+    "spsa, 4 windows": partial(branched, windows_per_arm=4),
+    **{f"{name}, two probes": partial(in_training, tuner=name) for name in TUNERS},
+}
 NOISES = (0.01, 0.03, 0.08)
 
 
-def table(runs: int) -> dict[tuple[str, float], tuple[float, float]]:
+def table(
+    runs: int, arms: Iterable[str] = tuple(ARMS), noises: Iterable[float] = NOISES
+) -> dict[tuple[str, float], tuple[float, float]]:
     """Mean and standard error of the final progress per arm and noise."""
     found = {}
-    for arm in ARMS:
-        for noise in NOISES:
-            finals = [arm(Task(noise, np.random.default_rng([7, i])), i) for i in range(runs)]
-            found[arm.__name__, noise] = (float(np.mean(finals)), float(np.std(finals) / math.sqrt(runs)))
+    for name in arms:
+        for noise in noises:
+            finals = [ARMS[name](Task(noise, np.random.default_rng([7, i])), i) for i in range(runs)]
+            found[name, noise] = (float(np.mean(finals)), float(np.std(finals) / math.sqrt(runs)))
     return found
 
 
 def gates(found: dict[tuple[str, float], tuple[float, float]]) -> dict[str, bool]:
     mean = {key: value[0] for key, value in found.items()}
     return {
-        "branched >= 0.9 at s = 0.03": mean["branched", 0.03] >= 0.9,
-        "two_probe >= random_walk at s = 0.01": mean["two_probe", 0.01] >= mean["random_walk", 0.01],
+        "spsa >= 0.9 at s = 0.03": mean["spsa", 0.03] >= 0.9,
+        "spsa, two probes >= random walk at s = 0.01": mean["spsa, two probes", 0.01]
+        >= mean["random walk", 0.01],
         "sham <= 0.5": max(mean["sham", s] for s in NOISES) <= 0.5,
+        **{
+            f"{name} > random walk and selection only at s <= 0.03": all(
+                mean[name, s] > max(mean["random walk", s], mean["selection only", s]) for s in (0.01, 0.03)
+            )
+            for name in TUNERS
+        },
     }
 
 
 def main(runs: int = 100) -> int:
     found = table(runs)
     print(f"final progress, mean ± standard error of {runs} runs of {WINDOWS} windows")
-    print(f"{'':16}" + "".join(f"s = {s:<14}" for s in NOISES))
-    for arm in ARMS:
-        cells = (found[arm.__name__, s] for s in NOISES)
-        print(f"{arm.__name__:16}" + "".join(f"{m:.3f} ± {e:.3f}     " for m, e in cells))
+    print(f"{'':22}" + "".join(f"s = {s:<14}" for s in NOISES))
+    for name in ARMS:
+        cells = (found[name, s] for s in NOISES)
+        print(f"{name:22}" + "".join(f"{m:.3f} ± {e:.3f}     " for m, e in cells))
     verdicts = gates(found)
     for name, passed in verdicts.items():
         print(f"{'pass' if passed else 'FAIL'}  {name}")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT_LOG_PARAMS = ("learning_rate", "lr", "alpha", "epsilon", "weight_decay")
 """Names on a logarithmic scale if neither the user nor the agent says which."""
-_WIDER, _NARROWER, _WIDEST = 1.5, 0.8, 0.25  # explore scale after an undecided and a decided generation
+_WIDER, _NARROWER = 2.0, 0.8  # explore scale after an undecided and after a decided generation
+_WIDEST = 0.45  # half-width of perturbations at most, as a part of the range; its deviation is that of SPSA's widest
 
 
 class PBTOptimizer(SpaceTuner):
@@ -176,8 +177,8 @@ class PBTOptimizer(SpaceTuner):
         keep = None if worse is not None else best
         self._latest = standing[best if decided else 0] if decided or 0 in finished else self._latest
         if not decided:
-            if best != 0:  # where the present values are best, wider variants would be worse still
-                self._widening *= _WIDER if self._widening < _WIDEST / self.explore_scale else 1.0
+            if self._widening * self.explore_scale < _WIDEST:  # the differences drown in noise
+                self._widening *= _WIDER
             details["outcome"] = "no member is significantly better, the values stay"
             return TrialVerdict(params=dict(present), keep_arm=keep, committed=False, details=details)
         self._widening = max(self._widening * _NARROWER, 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -34,11 +34,17 @@ def _residual_maker(n: int) -> NDArray[np.float64]:
     return np.eye(n) - basis @ basis.T
 
 
+def _unit(values: Iterable[float]) -> float:
+    """A power of two near the largest magnitude: dividing by it is exact, and squares cannot overflow."""
+    largest = max(map(abs, values), default=0.0)
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest > 0 else 1.0
+
+
 def detrended(scores: Sequence[float]) -> NDArray[np.float64]:
-    """What a least-squares parabola leaves of ``scores``; zeros where that is rounding."""
-    x = np.asarray(scores, np.float64)
+    """What a least-squares parabola leaves of ``scores``, in units of :func:`_unit`; zeros where that is rounding."""
+    x = np.asarray(scores, np.float64) / _unit(scores)
     residuals: NDArray[np.float64] = _residual_maker(len(x)) @ (x - x[-1])
-    if float(np.abs(residuals).max(initial=0.0)) <= _DEGENERATE * float(np.abs(x).max(initial=0.0)):
+    if float(np.abs(residuals).max(initial=0.0)) <= _DEGENERATE:
         return np.zeros_like(residuals)
     return residuals
 
@@ -152,16 +158,18 @@ class Router:
         """Present level minus the best ever, as a share of the range, or of the noise where that is larger."""
         if len(self.scores) < _SMOOTHED:
             return None
-        level = math.fsum(list(self.scores)[-_SMOOTHED:]) / _SMOOTHED
+        unit = _unit(self.scores)
+        level = math.fsum(score / _SMOOTHED for score in list(self.scores)[-_SMOOTHED:])
         self.highest = level if self.highest is None else max(self.highest, level)
         self.lowest = level if self.lowest is None else min(self.lowest, level)
         noise = 0.0
         if len(self.scores) >= max(self.min_history, _SMOOTHED):
             residuals = detrended(self.scores)
             noise = math.sqrt(float(residuals @ residuals) / max(len(residuals) - 3, 1))
-        span = max(self.highest - self.lowest, _NOISE * noise)
-        rounding = _DEGENERATE * max(abs(self.highest), abs(self.lowest))
-        return round((level - self.highest) / span, _DIGITS) if span > rounding else 0.0
+        best, worst = self.highest / unit, self.lowest / unit
+        span = max(best - worst, _NOISE * noise)
+        rounding = _DEGENERATE * max(abs(best), abs(worst))
+        return round((level / unit - best) / span, _DIGITS) if span > rounding else 0.0
 
     def state_dict(self) -> State:
         """What changes."""
