@@ -77,6 +77,7 @@ class TorchPPOAgent(StoredAgent):
 
     hypers = HYPERS
     accepts_action_masks = True
+    accepts_intrinsic_rewards = True
 
     def __init__(
         self,
@@ -150,6 +151,10 @@ class TorchPPOAgent(StoredAgent):
         """
         return self._policy.probabilities(self._single(observation))[0]
 
+    def action_probs_batch(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """The same ``[N, A]`` for observations ``[N, *obs]``."""
+        return self._policy.probabilities(observations)
+
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update on a window; diagnostics are described in ``UpdateReport``, NaN losses mean that it failed."""
         with self._threads:
@@ -172,7 +177,7 @@ class TorchPPOAgent(StoredAgent):
         following = next_values(window, values, engine.values(after))
         # Targets. A time limit is a boundary with a future, a terminal state one without.
         terminated, boundary = window.time_major("terminated"), window.time_major("dones")
-        rewards = self._normalizers.rewards(window.time_major("rewards"), boundary)
+        rewards = self._normalizers.rewards(window.time_major("learning_rewards"), boundary)
         advantages = generalized_advantage_estimation(
             rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
         )

@@ -60,6 +60,7 @@ class TorchAgent(StoredAgent):
         HyperparamError: A name is unknown or a value out of range.
     """
 
+    accepts_intrinsic_rewards = True
     hypers = HYPERS
 
     def __init__(
@@ -99,6 +100,10 @@ class TorchAgent(StoredAgent):
         """Probabilities ``[A]`` of all actions for one observation."""
         return np.exp(heads.categorical_log_probs(self._logits(np.asarray(observation)[None])))[0]
 
+    def action_probs_batch(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """The same ``[N, A]`` for observations ``[N, *obs]``."""
+        return np.exp(heads.categorical_log_probs(self._logits(observations)))
+
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One gradient step; a loss of NaN says that its gradient was not finite and no step was made."""
         hp, window = self._hp, episode_data
@@ -111,7 +116,7 @@ class TorchAgent(StoredAgent):
         # Targets.
         values, following = self._values(window, observations, shape)
         returns = discounted_returns(
-            window.time_major("rewards"),
+            window.time_major("learning_rewards"),
             np.zeros(shape) if following is None else following,
             window.time_major("terminated"),
             window.time_major("dones"),

@@ -148,6 +148,10 @@ class LinearAgent(BaseAgent):
         policy = self.act_batch(np.asarray(observation)[None], deterministic=deterministic)
         return self.env_actions(policy)[0]
 
+    def action_probs_batch(self, observations: NDArray[Any]) -> Floats:
+        """``[N, A]`` for observations ``[N, *obs]``."""
+        return self._probabilities(self._features(observations))
+
     def action_probs(self, observation: NDArray[Any]) -> Floats:
         """``[n_actions]``.
 
@@ -306,8 +310,9 @@ class LinearAgent(BaseAgent):
             self._weights = before
         self._weights = {name: np.mean([w[name] for w in loaded], axis=0) for name in before}
 
-    def perturb_weights(self, noise_scale: float) -> None:
-        """Multiply every weight by ``1 + noise_scale * N(0, 1)``."""
+    def perturb_weights(self, noise_scale: float, *, seed: int | None = None) -> None:
+        """Multiply every weight by ``1 + noise_scale * N(0, 1)``, from the agent's own stream if no seed is given."""
+        rng = self._rng if seed is None else generator(seed, Domain.PERTURBATION)
         self._weights = {
-            n: w * (1.0 + noise_scale * self._rng.standard_normal(w.shape)) for n, w in self._weights.items()
+            n: w * (1.0 + noise_scale * rng.standard_normal(w.shape)) for n, w in self._weights.items()
         }

@@ -12,6 +12,7 @@ from optix_core.base_agent import BaseAgent
 from optix_core.errors import ConfigError
 from optix_core.plugin import Hyper
 from optix_core.rl.spaces import describe_space
+from optix_core.seeding import Domain, generator
 from optix_core.state import State, Stateful
 from optix_core.types import HyperparamSet
 from optix_torch.describing import Described, exported
@@ -118,11 +119,17 @@ class StoredAgent(BaseAgent):
         """Load the element-wise mean of several saved weights."""
         self._store.average_weights(paths)
 
-    def perturb_weights(self, noise_scale: float) -> None:
-        """Multiply every trained weight by ``1 + noise_scale * N(0, 1)``."""
+    def perturb_weights(self, noise_scale: float, *, seed: int | None = None) -> None:
+        """Multiply every trained weight by ``1 + noise_scale * N(0, 1)``.
+
+        Args:
+            noise_scale: At least 0.
+            seed: Of the noise; None draws from the agent's own stream.
+        """
+        rng = self._streams.perturbation if seed is None else generator(seed, Domain.PERTURBATION)
         for trainable in self._trainables.values():
             if trainable.perturbable:
-                trainable.perturb(noise_scale, self._streams.perturbation)
+                trainable.perturb(noise_scale, rng)
 
     def acting_state(self) -> State:
         """What acting changes: its random streams."""
