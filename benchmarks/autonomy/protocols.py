@@ -1,0 +1,199 @@
+"""What is measured, fixed before it is measured: tasks, arms, bounds. Everything here is plain data.
+
+The bounds are written down once and are not moved when a result misses them; a missed bound is published as missed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+EPISODES = 100
+"""Fresh greedy episodes behind every score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """An environment and the agent whose defaults are used in it.
+
+    Attributes:
+        name: What ``--tasks`` takes.
+        env: Its id.
+        algorithm: The agent.
+        budget: Steps that rl-baselines3-zoo trains this algorithm for here.
+        cap: Steps after which a run ends in any case.
+        random: Mean return of uniformly random actions, measured over 1,000 episodes.
+    """
+
+    name: str
+    env: str
+    algorithm: str
+    budget: int
+    cap: int
+    random: float
+
+
+STOPPING = (
+    Task(name="cartpole", env="CartPole-v1", algorithm="PPO", budget=100_000, cap=300_000, random=22.3),
+    Task(name="acrobot", env="Acrobot-v1", algorithm="PPO", budget=1_000_000, cap=1_000_000, random=-499.1),
+    Task(name="pendulum", env="Pendulum-v1", algorithm="PPO", budget=100_000, cap=300_000, random=-1226.0),
+    Task(
+        name="lunar-lander",
+        env="LunarLander-v3",
+        algorithm="PPO",
+        budget=1_000_000,
+        cap=1_000_000,
+        random=-178.0,
+    ),
+    Task(
+        name="mountain-car-continuous",
+        env="MountainCarContinuous-v0",
+        algorithm="SAC",
+        budget=50_000,
+        cap=100_000,
+        random=-33.4,
+    ),
+)
+STOPPING_SEEDS = 4
+LEAST_SHARE = 0.95
+"""Of the way from random to the best that the same run ever reaches when nothing stops it."""
+MOST_FALSE_STOPS = 1 / 20
+
+STARTS: dict[str, dict[str, dict[str, Any]]] = {
+    "cartpole": {
+        "good": {},
+        "lr-high": {"learning_rate": 9e-3},
+        "lr-low": {"learning_rate": 1e-5},
+        "entropy-high": {"entropy_coef": 0.3},
+        "gamma-low": {"gamma": 0.8},
+    },
+    "pendulum": {
+        "good": {},
+        "lr-high": {"learning_rate": 9e-3},
+        "lr-low": {"learning_rate": 1e-5},
+        "entropy-high": {"entropy_coef": 0.3},
+        "gamma-low": {"gamma": 0.5},
+    },
+}
+"""Deliberately bad values, and none; the learning rates are 30 times the default of 3e-4, and a thirtieth of it."""
+REQUIRED_STARTS = ("lr-high", "lr-low")
+ARMS = ("fixed", "default", "sham", "selection", "walk")
+TUNING_BUDGETS = 2
+"""All arms may use so many times the budget, branches and probes included."""
+TUNING_SEEDS = 5
+LEAST_RECOVERY = 0.8
+MOST_COST = 0.1
+"""What the default tuner may lose where the start was good, as a share of the way from random to tuned."""
+
+FAULTS = ("weights", "learning-rate")
+ROLLBACK_SEEDS = 25
+"""For each fault."""
+MOST_EVALUATIONS = 5
+"""Between the collapse and the rollback."""
+QUIET_RUNS = 200
+QUIET_WINDOWS = 30
+MOST_FALSE_ROLLBACKS = QUIET_RUNS * QUIET_WINDOWS / 500
+"""The stated rate: at most one in 500 evaluations."""
+
+PROTOCOLS = ("stopping", "tuning", "rollback", "quiet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One process's work.
+
+    Attributes:
+        protocol: Which.
+        task: Name of the task, or of the kind of fault.
+        arm: What differs between the runs that are compared.
+        seed: Equal seeds are paired.
+        settings: Everything else that decides the result.
+    """
+
+    protocol: str
+    task: str
+    arm: str
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def jobs_of(protocol: str, seeds: int | None = None) -> list[Job]:
+    """All jobs of one protocol, seed by seed, so that an interrupted benchmark has whole pairs."""
+    return {"stopping": _stopping, "tuning": _tuning, "rollback": _rollback, "quiet": _quiet}[protocol](seeds)
+
+
+def _stopping(seeds: int | None) -> list[Job]:
+    return [
+        Job(
+            protocol="stopping",
+            task=task.name,
+            arm=arm,
+            seed=seed,
+            settings={"env": task.env, "algorithm": task.algorithm, "steps": task.cap},
+        )
+        for seed in range(seeds or STOPPING_SEEDS)
+        for task in STOPPING
+        for arm in ("optix", "never")
+    ]
+
+
+def _tuning(seeds: int | None) -> list[Job]:
+    tasks = {task.name: task for task in STOPPING}
+    found = []
+    for seed in range(seeds or TUNING_SEEDS):
+        for name, starts in STARTS.items():
+            task = tasks[name]
+            common = {"env": task.env, "algorithm": task.algorithm}
+            found.append(
+                Job(
+                    protocol="tuning",
+                    task=f"{name}/good",
+                    arm="tuned",
+                    seed=seed,
+                    settings={**common, "steps": task.budget, "agent": {}, "tuner": "fixed"},
+                )
+            )
+            found += [
+                Job(
+                    protocol="tuning",
+                    task=f"{name}/{start}",
+                    arm=arm,
+                    seed=seed,
+                    settings={
+                        **common,
+                        "steps": TUNING_BUDGETS * task.budget,
+                        "agent": values,
+                        "tuner": arm,
+                    },
+                )
+                for start, values in starts.items()
+                for arm in ARMS
+            ]
+    return found
+
+
+def _rollback(seeds: int | None) -> list[Job]:
+    return [
+        Job(
+            protocol="rollback",
+            task=fault,
+            arm="optix",
+            seed=seed,
+            settings={"env": "CartPole-v1", "algorithm": "PPO", "steps": 150_000, "reached": 400.0},
+        )
+        for seed in range(seeds or ROLLBACK_SEEDS)
+        for fault in FAULTS
+    ]
+
+
+def _quiet(seeds: int | None) -> list[Job]:
+    return [
+        Job(
+            protocol="quiet",
+            task="cartpole",
+            arm="optix",
+            seed=block,
+            settings={"runs": QUIET_RUNS // 10, "windows": QUIET_WINDOWS},
+        )
+        for block in range(seeds or 10)
+    ]
