@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optix_core.loop.loop_controller import LoopController
     from optix_core.loop.result import RunResult
     from optix_core.loop_callback import LoopCallback
+    from optix_core.search.warm_start import StartingPoint
     from optix_core.types import LoopState, PolicySnapshot
 
 MIN_STEPS_PER_ENV = 128
@@ -74,11 +75,19 @@ class Optimizer:
             raise ConfigError(f"n_envs is {n_envs}; expected at least 1")
         self.seed = fresh_root_seed() if seed is None else seed
         factories = env_factories(env, n_envs)
-        pipeline, window_size = _training_pipeline(
-            agent, env, factories, window_size, self.seed, async_envs, pipeline_options or {}
+        if window_size is None:
+            window_size = default_window(agent, factories)
+        pipeline = training_pipeline(
+            factories,
+            window_size,
+            agent=agent,
+            env=env,
+            seed=self.seed,
+            async_envs=async_envs,
+            options=pipeline_options or {},
         )
         if "val_pipeline" not in kwargs and "val_pipeline_factory" not in kwargs and validation_episodes > 0:
-            kwargs["val_pipeline"] = _validation_pipeline(factories[0], validation_episodes, self.seed)
+            kwargs["val_pipeline"] = validation_pipeline(factories[0], validation_episodes, self.seed)
         record = {"n_envs": n_envs, "window_size": window_size, "env": env_name(env)}
         self._inner = RLOptimizer(
             agent,
@@ -95,6 +104,10 @@ class Optimizer:
     def run(self) -> RunResult:
         """Train until the loop stops; see :meth:`optix_core.rl_optimizer.RLOptimizer.run`."""
         return self._inner.run()
+
+    def start_from(self, start: StartingPoint) -> None:
+        """Begin with what a search found; see :meth:`optix_core.rl_optimizer.RLOptimizer.start_from`."""
+        self._inner.start_from(start)
 
     def stop(self) -> None:
         """Ask the run to end after the window under way."""
@@ -169,31 +182,32 @@ def env_factories(env: Any, n_envs: int) -> list[Callable[[], Any]]:
     return [require_factory(env, None, "separate validation, resuming or n_envs > 1")] * n_envs
 
 
-def _training_pipeline(
-    agent: BaseAgent,
-    env: Any,
+def default_window(agent: BaseAgent, factories: Sequence[Callable[[], Any]]) -> int:
+    """Steps per environment in one window where nobody says how many."""
+    total = _optimal_window(agent, factories[0])
+    return total if len(factories) == 1 else max(MIN_STEPS_PER_ENV, total // len(factories))
+
+
+def training_pipeline(
     factories: list[Callable[[], Any]],
-    window_size: int | None,
+    window_size: int,
+    *,
+    agent: BaseAgent | None = None,
+    env: Any = None,
     seed: int,
     async_envs: bool,
     options: dict[str, Any],
-) -> tuple[BasePipeline, int]:
-    if window_size is None:
-        total = _optimal_window(agent, factories[0])
-        window_size = total if len(factories) == 1 else max(MIN_STEPS_PER_ENV, total // len(factories))
+) -> BasePipeline:
+    """Windows from as many environments as there are factories; ``env``, if it is an environment, is used first."""
     if len(factories) == 1 and not async_envs:
         from optix_core.pipelines.batch import BatchPipeline
         from optix_core.pipelines.factories import is_environment
 
         own = env if is_environment(env) else factories[0]()
-        return (
-            BatchPipeline(own, agent, window_size, seed=seed, env_factory=factories[0], **options),
-            window_size,
-        )
+        return BatchPipeline(own, agent, window_size, seed=seed, env_factory=factories[0], **options)
     from optix_core.pipelines.vector import VectorBatchPipeline
 
-    pipeline = VectorBatchPipeline(factories, agent, window_size, async_envs, seed=seed, **options)
-    return pipeline, window_size
+    return VectorBatchPipeline(factories, agent, window_size, async_envs, seed=seed, **options)
 
 
 def _optimal_window(agent: BaseAgent, factory: Callable[[], Any]) -> int:
@@ -209,7 +223,8 @@ def _optimal_window(agent: BaseAgent, factory: Callable[[], Any]) -> int:
         env.close()
 
 
-def _validation_pipeline(factory: Callable[[], Any], episodes: int, seed: int) -> BasePipeline:
+def validation_pipeline(factory: Callable[[], Any], episodes: int, seed: int) -> BasePipeline:
+    """Complete greedy episodes on environments of their own."""
     from optix_core.pipelines.evaluation import EvaluationPipeline
 
     return EvaluationPipeline(factory, episodes=episodes, seed=seed)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from optix_core.diagnostics.choice import chosen_controller
 from optix_core.errors import ConfigError
+from optix_core.search.seeded import call_seeded
+from optix_core.tuner_choice import chosen_tuner
 from optix_core.types import LoopState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from optix_core.base_agent import BaseAgent
     from optix_core.base_evaluator import BaseEvaluator
@@ -21,26 +25,15 @@ if TYPE_CHECKING:
     from optix_core.loop.result import RunResult
     from optix_core.loop_callback import LoopCallback
     from optix_core.runs.run_directory import RunDirectory
-    from optix_core.types import ParamBounds, PolicySnapshot
+    from optix_core.search.orchestrator import TrialOrchestrator
+    from optix_core.search.warm_start import FactorySearch, StartingPoint
+    from optix_core.types import PolicySnapshot
 
 T = TypeVar("T")
 
 DEFAULT_ROOT = "./optix_runs"
-
-
-@runtime_checkable
-class BindableTuner(Protocol):
-    """Tuners that let the loop fill in what their constructor was not given."""
-
-    def bind(
-        self,
-        *,
-        param_bounds: ParamBounds | None = None,
-        log_params: Sequence[str] | None = None,
-        seed: int | None = None,
-    ) -> None:
-        """Take what is missing; what was given stays."""
-        ...
+_ENDS_A_RUN = frozenset({"target_score", "keep_watching", "probe"})
+"""Options of the state machine that trials of a search do not share: their budget alone ends them."""
 
 
 class RLOptimizer:
@@ -50,7 +43,8 @@ class RLOptimizer:
     ``resume=True`` with ``run_dir`` continues it exactly.
 
     Args:
-        agent: What learns. Alternatively ``agent_factory``, called once with an empty dict.
+        agent: What learns. Alternatively ``agent_factory``, called once with an empty dict. Factories with a parameter
+            named ``seed`` get the run's.
         pipeline: Where windows come from. Alternatively ``pipeline_factory``.
         evaluator: Scores windows; mean return of complete episodes by default.
         optimizer: The tuner: an object, a registered name such as ``"spsa"`` or ``"fixed"`` (no tuning), or
@@ -60,6 +54,17 @@ class RLOptimizer:
         max_snapshots: Checkpoints kept besides the best and the newest.
         val_pipeline: Episodes that decide. Alternatively ``val_pipeline_factory``.
         max_episodes: Windows to learn from at most.
+        diagnostic_controller: Watches what learning reports, and gives first aid: an object with ``step``, or True for
+            a :class:`~optix_core.diagnostics.controller.DiagnosticController` with the options ``diag_*``. Any of these
+            that differs from its default switches it on, too.
+        param_space: Search first: train ``n_trials`` agents from ``agent_factory(params)`` for a short while, then
+            begin the run with the winner's hyperparameters and weights. Needs factories. For its forms see
+            :mod:`optix_core.search.space`; ``"declared"``: what the agent declares as tunable.
+        n_trials: Trials of that search.
+        trial_steps_fraction: Environment steps of one trial as a share of the run's budget, in (0, 1].
+        trial_agent_factory: Makes the agents of trials instead of ``agent_factory``.
+        search_options: Further arguments of :class:`~optix_core.search.orchestrator.TrialOrchestrator`.
+        warm_start: Begin with the winner's weights; False: with its hyperparameters only.
         loop_options: Thresholds of the state machine and options of the controller; see
             :class:`~optix_core.loop.config.LoopConfig` and :class:`~optix_core.loop.loop_controller.LoopController`.
         run_dir: Exactly this directory instead of a new one below ``checkpoint_dir``.
@@ -102,16 +107,28 @@ class RLOptimizer:
         verbose: bool = False,
         verbose_log_file: str | None = None,
         diagnostic_controller: Any = None,
+        diag_loss_spike_factor: float = 5.0,
+        diag_entropy_floor: float = 0.05,
+        diag_target_kl: float = 0.02,
+        diag_epsilon_patience: int = 20,
+        diag_epsilon_reset_value: float = 0.3,
+        diag_epsilon_score_threshold: float = 20.0,
+        diag_min_episodes: int = 5,
         min_consecutive_degradations: int = 3,
         convergence_patience: int = 5,
         cv_threshold: float | None = None,
         gap_threshold: float = 0.20,
         target_score: float | None = None,
-        agent_factory: Callable[[dict[str, Any]], BaseAgent] | None = None,
-        pipeline_factory: Callable[[], BasePipeline] | None = None,
-        param_space: Mapping[str, Any] | None = None,
-        val_pipeline_factory: Callable[[], BasePipeline] | None = None,
+        agent_factory: Callable[..., BaseAgent] | None = None,
+        pipeline_factory: Callable[..., BasePipeline] | None = None,
+        param_space: Mapping[str, Any] | str | None = None,
+        n_trials: int = 20,
+        trial_steps_fraction: float = 0.01,
+        val_pipeline_factory: Callable[..., BasePipeline] | None = None,
+        trial_agent_factory: Callable[..., BaseAgent] | None = None,
         *,
+        search_options: Mapping[str, Any] | None = None,
+        warm_start: bool = True,
         max_steps: int | None = None,
         max_seconds: float | None = None,
         delta: float | None = None,
@@ -128,22 +145,8 @@ class RLOptimizer:
         run_config: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> None:
-        from optix_core.loop.branching import can_branch
-
-        if param_space is not None:
-            raise ConfigError(
-                "param_space asks for a search over trials, which this version does not have. Leave it out and let "
-                "the tuner change hyperparameters while training, or build the agent with the values you want."
-            )
-        self._agent = _one_of(
-            "agent", agent, "agent_factory", None if agent_factory is None else lambda: agent_factory({})
-        )
-        self._pipeline = _one_of("pipeline", pipeline, "pipeline_factory", pipeline_factory)
-        if val_pipeline is None and val_pipeline_factory is not None:
-            val_pipeline = val_pipeline_factory()
-        self._tuner = _tuner(optimizer, self._agent, seed, can_branch=can_branch(self._agent, val_pipeline))
+        self._optimizer = optimizer
         self._evaluator = evaluator
-        self._val_pipeline = val_pipeline
         self._callbacks = list(callbacks or ())
         self._root = Path(checkpoint_dir)
         self._run_dir = None if run_dir is None else Path(run_dir)
@@ -153,7 +156,6 @@ class RLOptimizer:
         self._run_config = dict(run_config or {})
         self._seed = seed
         self._max_snapshots = max_snapshots
-        dormant = max(min_episodes_before_dormant, type(self._agent).default_min_episodes_before_dormant)
         self._scheduler_options: dict[str, Any] = {
             "base_interval": base_interval,
             "backoff_factor": backoff_factor,
@@ -162,7 +164,7 @@ class RLOptimizer:
             "dormant_threshold": dormant_threshold,
             "degradation_threshold": degradation_threshold,
             "min_degradation_drop": min_degradation_drop,
-            "min_episodes_before_dormant": dormant,
+            "min_episodes_before_dormant": min_episodes_before_dormant,
             "min_episodes_before_degradation": min_episodes_before_degradation,
             "noise_k": noise_k,
             "score_window": score_window,
@@ -185,7 +187,16 @@ class RLOptimizer:
             "checkpoint_score_fn": checkpoint_score_fn,
             "verbose": verbose,
             "verbose_log_file": verbose_log_file,
-            "diagnostic_controller": diagnostic_controller,
+            "diagnostic_controller": chosen_controller(
+                diagnostic_controller,
+                loss_spike_factor=diag_loss_spike_factor,
+                entropy_floor=diag_entropy_floor,
+                target_kl=diag_target_kl,
+                epsilon_patience=diag_epsilon_patience,
+                epsilon_reset_value=diag_epsilon_reset_value,
+                epsilon_score_threshold=diag_epsilon_score_threshold,
+                min_episodes=diag_min_episodes,
+            ),
             "max_steps": max_steps,
             "max_seconds": max_seconds,
             "validation_share": validation_share,
@@ -199,11 +210,65 @@ class RLOptimizer:
         self._lock = threading.Lock()
         self._stop_early = False
         self._controller: LoopController | None = None
+        self._given = pipeline, pipeline_factory, val_pipeline, val_pipeline_factory
+        self._agent: BaseAgent | None = None
+        self._start: StartingPoint | None = None
+        self._search: FactorySearch | None = None
+        if param_space is None:
+            _refuse_search_arguments(
+                n_trials=n_trials != 20,
+                trial_steps_fraction=trial_steps_fraction != 0.01,
+                trial_agent_factory=trial_agent_factory is not None,
+                search_options=search_options is not None,
+                warm_start=not warm_start,
+            )
+            make_agent = None if agent_factory is None else partial(call_seeded, agent_factory, seed, {})
+            self._assemble(_one_of("agent", agent, "agent_factory", make_agent))
+            return
+        if agent_factory is None or pipeline_factory is None or not agent is pipeline is val_pipeline is None:
+            raise ConfigError(
+                "param_space asks for a search over trials, each of which needs a new agent and new environments: give "
+                "agent_factory, pipeline_factory and val_pipeline_factory instead of agent, pipeline and val_pipeline"
+            )
+        from optix_core.search.warm_start import FactorySearch
+
+        shared = {k: v for k, v in self._scheduler_options.items() if k not in _ENDS_A_RUN}
+        shared |= {"validation_share": validation_share, "rollback_on_degradation": rollback_on_degradation}
+        self._search = FactorySearch(
+            agent_factory,
+            pipeline_factory,
+            val_pipeline_factory,
+            trial_agent_factory,
+            param_space=param_space,
+            n_trials=n_trials,
+            trial_steps_fraction=trial_steps_fraction,
+            max_steps=max_steps,
+            max_windows=max_episodes,
+            seed=seed,
+            warm_start=warm_start,
+            checkpoint_score_fn=checkpoint_score_fn,
+            handle_signals=handle_signals,
+            options=search_options or {},
+            run_options=shared if evaluator is None else {**shared, "evaluator": evaluator},
+        )
 
     @property
     def agent(self) -> BaseAgent:
-        """The agent in training; after :meth:`run` it has the best weights."""
+        """The agent in training; after :meth:`run` it has the best weights.
+
+        Raises:
+            ConfigError: Before :meth:`run`, if a search chooses its hyperparameters first.
+        """
+        if self._agent is None:
+            raise ConfigError(
+                "there is no agent yet: run() makes it with the hyperparameters that its search finds"
+            )
         return self._agent
+
+    @property
+    def search(self) -> TrialOrchestrator | None:
+        """The search over trials, with its report after :meth:`run`; None without ``param_space``."""
+        return None if self._search is None else self._search.search
 
     @property
     def state(self) -> LoopState:
@@ -236,19 +301,34 @@ class RLOptimizer:
         with self._lock:
             if self._controller is None:
                 self._stop_early = True
+                if self._search is not None:
+                    self._search.search.stop()
             else:
                 self._controller.stop()
 
+    def start_from(self, start: StartingPoint) -> None:
+        """Give the agent the weights that a search found, before :meth:`run`; the decision log will say so.
+
+        Raises:
+            SearchError: They do not fit the agent.
+            ConfigError: The agent has other hyperparameters than the search's winner.
+        """
+        start.give_to(self.agent)
+        self._start = start
+
     def run(self) -> RunResult:
-        """Train until the loop stops; blocks.
+        """Search if asked to, then train until the loop stops; blocks.
 
         Returns:
             Why it stopped, the confirmed score with its interval, and where the run lies.
 
         Raises:
+            SearchError: The search found nothing, or its weights do not fit.
             CheckpointLocked: Another process works on the same run directory.
             NumericalDivergence: Training diverged and restoring earlier weights did not help.
         """
+        if self._search is not None and self._agent is None:
+            self._assemble(self._searched_agent(self._search))
         with self._lock:
             controller = self._controller or self._build()
             self._controller = controller
@@ -257,6 +337,38 @@ class RLOptimizer:
                 self._stop_early = False
             resume, self._resume = self._resume, False
         return controller.run(resume=resume)
+
+    def _assemble(self, agent: BaseAgent) -> None:
+        """Everything that needs the agent."""
+        from optix_core.loop.branching import can_branch
+
+        pipeline, pipeline_factory, val_pipeline, val_pipeline_factory = self._given
+        make = None if pipeline_factory is None else partial(call_seeded, pipeline_factory, self._seed)
+        self._agent = agent
+        self._pipeline: BasePipeline = _one_of("pipeline", pipeline, "pipeline_factory", make)
+        if val_pipeline is None and val_pipeline_factory is not None:
+            val_pipeline = call_seeded(val_pipeline_factory, self._seed)
+        self._val_pipeline: BasePipeline | None = val_pipeline
+        self._tuner = chosen_tuner(
+            self._optimizer, agent, self._seed, can_branch=can_branch(agent, val_pipeline)
+        )
+        least = self._scheduler_options["min_episodes_before_dormant"]
+        self._scheduler_options["min_episodes_before_dormant"] = max(
+            least, type(agent).default_min_episodes_before_dormant
+        )
+        self.scheduler = self._make_scheduler()
+
+    def _searched_agent(self, search: FactorySearch) -> BaseAgent:
+        """The agent of the main run: the winner of a search, or for a run that is resumed, of the search it had."""
+        from optix_core.runs.run_directory import RunDirectory
+        from optix_core.search.warm_start import RECORD
+
+        if self._resume and self._run_dir is not None:
+            directory = RunDirectory.open(self._run_dir)
+            return search.again(directory.info, has_checkpoint=bool(directory.registry().snapshots()))
+        agent, self._start = search.run()
+        self._run_config[RECORD] = self._start.numbers
+        return agent
 
     def _make_scheduler(self) -> BackoffScheduler:
         from optix_core.loop.backoff_scheduler import BackoffScheduler
@@ -269,8 +381,11 @@ class RLOptimizer:
 
         directory = self._open_run()
         registry = directory.registry(max_snapshots=self._max_snapshots)
+        log = directory.log()
+        if self._start is not None:
+            log.write("warm_start", **self._start.numbers)
         return LoopController(
-            self._agent,
+            self.agent,
             self._evaluator or MeanReturnEvaluator(),
             self._tuner,
             self._pipeline,
@@ -278,7 +393,7 @@ class RLOptimizer:
             self.scheduler,
             callbacks=self._callbacks,
             val_pipeline=self._val_pipeline,
-            decision_log=directory.log(),
+            decision_log=log,
             started_with={"preset": self._run_config["preset"]} if "preset" in self._run_config else None,
             **self._loop_options,
         )
@@ -290,7 +405,7 @@ class RLOptimizer:
             assert self._run_dir is not None
             return RunDirectory.open(self._run_dir)
         config = {
-            "agent": getattr(self._agent, "optix_spec_info", {"class": type(self._agent).__name__}),
+            "agent": getattr(self.agent, "optix_spec_info", {"class": type(self.agent).__name__}),
             **self._run_config,
         }
         if self._run_dir is None:
@@ -303,6 +418,14 @@ class RLOptimizer:
         return directory
 
 
+def _refuse_search_arguments(**given: bool) -> None:
+    for name, is_given in given.items():
+        if is_given:
+            raise ConfigError(
+                f"{name} belongs to the search over trials, which is made when param_space is given"
+            )
+
+
 def _one_of(name: str, value: T | None, factory_name: str, factory: Callable[[], T] | None) -> T:
     if value is not None and factory is not None:
         raise ConfigError(f"both {name} and {factory_name} are given; give one of them")
@@ -311,45 +434,3 @@ def _one_of(name: str, value: T | None, factory_name: str, factory: Callable[[],
     if factory is None:
         raise ConfigError(f"neither {name} nor {factory_name} is given; the loop needs one of them")
     return factory()
-
-
-def _tuner(
-    choice: BaseOptimizer | str | None, agent: BaseAgent, seed: int | None, *, can_branch: bool
-) -> BaseOptimizer | None:
-    """The tuner to use; without a choice, SPSA over whatever the agent declares as tunable."""
-    from optix_core.loop.tuning import ScheduledTuner
-
-    bounds = dict(type(agent).default_param_bounds)
-    logs = list(type(agent).default_log_params)
-    if choice is not None and not isinstance(choice, str):
-        if isinstance(choice, BindableTuner):
-            choice.bind(param_bounds=bounds or None, log_params=logs or None, seed=seed)
-        if isinstance(choice, ScheduledTuner):
-            choice.check(agent)
-        return choice
-    name = choice or ("spsa" if bounds else "fixed")
-    if name == "fixed":
-        from optix_core.tuners.fixed import FixedOptimizer
-
-        return FixedOptimizer()
-    if not bounds:
-        raise ConfigError(
-            f"tuner {name!r} has nothing to tune: {type(agent).__name__} declares no default_param_bounds. Pass a "
-            "tuner object with param_bounds, or optimizer='fixed'."
-        )
-    from optix_core.plugins.registry import default_registry
-
-    if name == "replay":
-        raise ConfigError(
-            "tuner 'replay' needs the run to replay: pass optimizer=ScheduleReplay.from_run(path), or use "
-            "optix train --replay-schedule RUN"
-        )
-    # Without branches the tuners of core can still probe in the windows of ordinary training.
-    probing = {"spsa", "momentum", "backoff", "pbt", "adaptive"}
-    options = {"mode": "two_probe"} if name in probing and not can_branch else {}
-    tuner: BaseOptimizer = default_registry().create(
-        "tuner", name, param_bounds=bounds, log_params=logs, **options
-    )
-    if isinstance(tuner, BindableTuner):
-        tuner.bind(seed=seed)
-    return tuner

@@ -30,6 +30,7 @@ class Verb:
 
 VERBS: tuple[Verb, ...] = (
     Verb("train", "train an agent in an environment until it has converged", "optix_core.cli.train_cmd", json=True),
+    Verb("tune", "search hyperparameters and confirm the best on fresh seeds", "optix_core.cli.tune_cmd", json=True),
     Verb("resume", "continue a run that was interrupted", "optix_core.cli.resume_cmd", json=True),
     Verb("eval", "play episodes with a trained policy", "optix_core.cli.evaluate_cmd", json=True),
     Verb("export", "write a trained policy as ONNX or for numpy alone", "optix_core.cli.export_cmd", json=True),

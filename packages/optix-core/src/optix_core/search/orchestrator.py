@@ -19,8 +19,9 @@ from optix_core.loop.signals import StopOnSignal
 from optix_core.search.plan import Direction, Plan, Workspace
 from optix_core.search.report import SearchReport, TrialRecord
 from optix_core.search.scoring import Aggregate
+from optix_core.search.seeded import call_seeded
 from optix_core.search.space import SearchSpace, declared_space
-from optix_core.search.training import Trainer, call_seeded
+from optix_core.search.training import Trainer
 
 if TYPE_CHECKING:
     import optuna

@@ -30,9 +30,9 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials that count as tried."""
 
 
-def unique_name() -> str:
+def unique_name(begin: str = "optix") -> str:
     """A study name that nobody has used."""
-    return f"optix-{time.strftime('%Y%m%d')}-{secrets.token_hex(4)}"
+    return f"{begin}-{time.strftime('%Y%m%d')}-{secrets.token_hex(4)}"
 
 
 def seed_of(name: str) -> int:

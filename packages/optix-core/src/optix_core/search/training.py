@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from optix_core.errors import ConfigError
 from optix_core.loop_callback import LoopCallback
 from optix_core.rl_optimizer import RLOptimizer
+from optix_core.search.seeded import accepts_seed, call_seeded
 
 if TYPE_CHECKING:
     from optix_core.base_agent import BaseAgent
@@ -228,20 +229,6 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
                 f"rloptimizer_kwargs: RLOptimizer has no {name!r}.{did_you_mean(name, known - OURS)}"
             )
     return dict(options)
-
-
-def accepts_seed(factory: Callable[..., Any]) -> bool:
-    """Whether ``factory`` has a parameter called ``seed``."""
-    try:
-        parameter = inspect.signature(factory).parameters.get("seed")
-    except (TypeError, ValueError):
-        return False
-    return parameter is not None and parameter.kind is not parameter.POSITIONAL_ONLY
-
-
-def call_seeded(factory: Callable[..., Any], seed: int | None, *args: Any) -> Any:
-    """What ``factory`` makes, with ``seed=`` if it takes that."""
-    return factory(*args, seed=seed) if accepts_seed(factory) else factory(*args)
 
 
 def check_in_force(agent: BaseAgent, params: Mapping[str, Any]) -> None:
