@@ -17,14 +17,24 @@ if TYPE_CHECKING:
     from optix_core.base_optimizer import BaseOptimizer as BaseOptimizer
     from optix_core.base_pipeline import BasePipeline as BasePipeline
     from optix_core.callbacks.progress import ProgressCallback as ProgressCallback
+    from optix_core.callbacks.rich_dashboard import RichDashboardCallback as RichDashboardCallback
+    from optix_core.callbacks.tensorboard_callback import TensorBoardCallback as TensorBoardCallback
+    from optix_core.callbacks.wandb_callback import WandbCallback as WandbCallback
     from optix_core.checkpoints.registry import CheckpointRegistry as CheckpointRegistry
     from optix_core.config import TrainConfig as TrainConfig
     from optix_core.config import apply_overrides as apply_overrides
     from optix_core.config import build_agent_from_config as build_agent_from_config
     from optix_core.config import config_to_dict as config_to_dict
     from optix_core.config import load_config as load_config
+    from optix_core.diagnostics.controller import DiagnosticController as DiagnosticController
     from optix_core.errors import OptixError as OptixError
     from optix_core.evaluators.mean_return import MeanReturnEvaluator as MeanReturnEvaluator
+    from optix_core.evolution.ensemble_agent import EnsembleAgent as EnsembleAgent
+    from optix_core.evolution.meta_controller import MetaAction as MetaAction
+    from optix_core.evolution.meta_controller import MetaController as MetaController
+    from optix_core.evolution.policy_manager import PolicyManager as PolicyManager
+    from optix_core.evolution.policy_manager_callback import PolicyManagerCallback as PolicyManagerCallback
+    from optix_core.evolution.regime_detector import RegimeDetector as RegimeDetector
     from optix_core.factory import make_agent as make_agent
     from optix_core.factory import resolve_agent as resolve_agent
     from optix_core.loop.backoff_scheduler import BackoffScheduler as BackoffScheduler
@@ -48,6 +58,7 @@ if TYPE_CHECKING:
     from optix_core.rl_optimizer import RLOptimizer as RLOptimizer
     from optix_core.tuners.adaptive import AdaptiveOptimizer as AdaptiveOptimizer
     from optix_core.tuners.backoff import BackoffOptimizer as BackoffOptimizer
+    from optix_core.search.orchestrator import TrialOrchestrator as TrialOrchestrator
     from optix_core.tuners.fixed import FixedOptimizer as FixedOptimizer
     from optix_core.tuners.momentum import MomentumOptimizer as MomentumOptimizer
     from optix_core.tuners.pbt import PBTOptimizer as PBTOptimizer
@@ -71,6 +82,8 @@ _EXPORTS = {
     "BasePipeline": ".base_pipeline",
     "BatchPipeline": ".pipelines.batch",
     "CheckpointRegistry": ".checkpoints.registry",
+    "DiagnosticController": ".diagnostics.controller",
+    "EnsembleAgent": ".evolution.ensemble_agent",
     "EpisodeData": ".types",
     "EpisodeRecord": ".types",
     "EvalMetrics": ".types",
@@ -84,21 +97,30 @@ _EXPORTS = {
     "LoopController": ".loop.loop_controller",
     "LoopState": ".types",
     "MeanReturnEvaluator": ".evaluators.mean_return",
+    "MetaAction": ".evolution.meta_controller",
+    "MetaController": ".evolution.meta_controller",
     "MomentumOptimizer": ".tuners.momentum",
     "ObsNormalizer": ".normalizers",
     "Optimizer": ".optimizer",
     "OptixError": ".errors",
     "PBTOptimizer": ".tuners.pbt",
+    "PolicyManager": ".evolution.policy_manager",
+    "PolicyManagerCallback": ".evolution.policy_manager_callback",
     "PolicySnapshot": ".types",
     "PrioritizedReplayBuffer": ".replay.buffers",
     "ProgressCallback": ".callbacks.progress",
     "RLOptimizer": ".rl_optimizer",
+    "RegimeDetector": ".evolution.regime_detector",
     "RewardNormalizer": ".normalizers",
+    "RichDashboardCallback": ".callbacks.rich_dashboard",
     "RunningMeanStd": ".normalizers",
     "SPSAOptimizer": ".tuners.spsa",
     "ScheduleReplay": ".tuners.replay",
+    "TensorBoardCallback": ".callbacks.tensorboard_callback",
     "TrainConfig": ".config",
+    "TrialOrchestrator": ".search.orchestrator",
     "VectorBatchPipeline": ".pipelines.vector",
+    "WandbCallback": ".callbacks.wandb_callback",
     "apply_overrides": ".config",
     "build_agent_from_config": ".config",
     "compute_gae": ".rl.returns",

@@ -142,6 +142,11 @@ class DashboardModel:
             parts.append(f"{short(self.speed)} steps/s")
         return "  ".join([*parts, duration(self.elapsed)])
 
+    def short_line(self) -> str:
+        """What matters most, for narrow places."""
+        last = "none" if not self.scores else number(self.scores[-1])
+        return f"{short(self.step)} score {last} {self.mark or self.state}"
+
     def line(self) -> str:
         """Everything in one line."""
         said = dict(self.score_lines())

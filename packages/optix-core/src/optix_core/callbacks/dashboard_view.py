@@ -47,7 +47,7 @@ class DashboardView:
         model, width = self._model, options.max_width
         plain = options.ascii_only
         if width < NARROW:
-            yield Text(spelled(model.line(), console.encoding), no_wrap=True, overflow="crop")
+            yield Text(spelled(model.short_line(), console.encoding), no_wrap=True, overflow="crop")
             return
         inner = width - 4
         score = Group(

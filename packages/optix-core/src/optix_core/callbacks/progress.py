@@ -37,6 +37,7 @@ class ProgressCallback(LoopCallback):
         interval: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._mode: Mode = mode
         self.writer = LineWriter(stream, mode)
         self._interval = interval
         self._clock = clock
@@ -48,6 +49,10 @@ class ProgressCallback(LoopCallback):
         self._score: EvalMetrics | None = None
         self._best: float | None = None
         self._last = self._on_screen = ""
+
+    def print_to(self, stream: TextIO) -> None:
+        """Print there; before the run starts."""
+        self.writer = LineWriter(stream, self._mode)
 
     def attach(self, run: Any) -> None:
         """Let the line show steps, speed and budget as well.

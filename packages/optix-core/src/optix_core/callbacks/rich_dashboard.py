@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from optix_core.callbacks.line_writer import LineWriter
 from optix_core.callbacks.stream_callback import StreamCallback
@@ -69,6 +69,12 @@ class RichDashboardCallback(StreamCallback):
         self._thread: threading.Thread | None = None
         self._deaf = False
         self._error: Exception | None = None
+
+    def print_to(self, stream: TextIO) -> None:
+        """Draw there; before the run starts."""
+        from rich.console import Console
+
+        self._console = Console(file=stream)
 
     # --- the loop's side ----------------------------------------------------------------------------------------------
 
@@ -149,6 +155,8 @@ class RichDashboardCallback(StreamCallback):
         view = DashboardView(model, self._title, show_hyperparams=self._show_hyperparams)
         own = self._console is None
         console: Any = Console() if own else self._console
+        # rich would end the whole process, after pointing its standard output elsewhere
+        console.on_broken_pipe = _raise_again
         if own and LineWriter(None).mode == "notebook":
             return NotebookScreen(model, view)
         if console.is_terminal and not console.is_dumb_terminal and os.environ.get("TERM") != "dumb":
@@ -247,6 +255,15 @@ class LineScreen(Screen):
         if line != self._line and (last or now - self._shown >= _SECONDS_BETWEEN_LINES):
             self._shown, self._line = now, line
             self._writer.line(line)
+
+
+def _raise_again() -> None:
+    """Inside rich's handler of a broken pipe.
+
+    Raises:
+        BrokenPipeError: Always.
+    """
+    raise BrokenPipeError
 
 
 def _nobody_reads(error: Exception) -> bool:

@@ -17,11 +17,15 @@ from optix_core.errors import CheckpointError, ConfigError, OptixError
 from optix_core.loop_callback import LoopCallback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from optix_core.config.schema import TrainConfig
     from optix_core.loop.result import RunResult
     from optix_core.optimizer import Optimizer
 
 _SIGNALS = 128
+_DISPLAYS = frozenset({"progress", "rich"})
+"""Callbacks that print what happens."""
 
 
 class _Opening(LoopCallback):
@@ -41,7 +45,15 @@ class _Opening(LoopCallback):
             self.progress.writer.line(line)
 
 
-def execute(config: TrainConfig, *, json: bool, resume: bool = False, allow_import: bool = False) -> int:
+def execute(
+    config: TrainConfig,
+    *,
+    json: bool,
+    resume: bool = False,
+    allow_import: bool = False,
+    prepare: Callable[[Optimizer], None] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> int:
     """Train as configured.
 
     Args:
@@ -49,6 +61,8 @@ def execute(config: TrainConfig, *, json: bool, resume: bool = False, allow_impo
         json: One JSON document on standard output, everything else on standard error.
         resume: Continue the run in ``config.run_dir``.
         allow_import: Environments may name a module.
+        prepare: Called with the optimizer before it runs.
+        extra: Further fields of the JSON document.
 
     Returns:
         The exit status.
@@ -59,10 +73,14 @@ def execute(config: TrainConfig, *, json: bool, resume: bool = False, allow_impo
     out: TextIO = sys.stderr if json else sys.stdout
     progress = ProgressCallback(out if json else None)
     opening = _Opening(config, progress)
+    # whoever asked for another display gets that instead of the usual line
+    own: list[LoopCallback] = [opening] if _DISPLAYS & set(config.callbacks) else [opening, progress]
     optimizer = build_optimizer_from_config(
-        config, callbacks=[opening, progress], resume=resume, allow_import=allow_import
+        config, callbacks=own, resume=resume, allow_import=allow_import, output=out if json else None
     )
     opening.optimizer = optimizer
+    if prepare is not None:
+        prepare(optimizer)
     try:
         result = optimizer.run()
     except CheckpointError as error:
@@ -77,7 +95,7 @@ def execute(config: TrainConfig, *, json: bool, resume: bool = False, allow_impo
     if json:
         from optix_core.cli.documents import print_document
 
-        print_document(document(config, optimizer, result, resumed=resume))
+        print_document({**document(config, optimizer, result, resumed=resume), **(extra or {})})
     else:
         writer = LineWriter(None, "plain")
         for line in summary(result):

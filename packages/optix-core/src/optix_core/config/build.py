@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
 from optix_core.config.provenance import Provenance, came_from
 from optix_core.config.schema import TrainConfig, config_to_dict
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from optix_core.optimizer import Optimizer
     from optix_core.plugins.records import Resolution
     from optix_core.types import HyperparamSet
+
+
+@runtime_checkable
+class Printing(Protocol):
+    """Observers that print."""
+
+    def print_to(self, stream: TextIO) -> None:
+        """Print there instead of to standard output."""
+        ...
 
 
 _COMMON_WORDS = frozenset(
@@ -110,26 +119,52 @@ def build_tuner_from_config(config: TrainConfig) -> BaseOptimizer | str | None:
     return default_registry().create("tuner", name, **options)
 
 
+def build_callbacks_from_config(config: TrainConfig) -> list[LoopCallback]:
+    """The observers as configured, in order.
+
+    Raises:
+        OptixError: There is no such callback, it needs a package, or it refuses an option.
+    """
+    from optix_core.plugins.registry import default_registry
+
+    made: list[LoopCallback] = []
+    for name, options in config.callbacks.items():
+        try:
+            made.append(default_registry().create("callback", name, **options))
+        except TypeError as fault:
+            origin = came_from("callbacks", config.provenance)
+            given = ", ".join(options) or "no option"
+            raise ConfigError(f"callback {name!r}{origin} refuses its options ({given}): {fault}") from fault
+    return made
+
+
 def build_optimizer_from_config(
     config: TrainConfig,
     *,
     callbacks: Iterable[LoopCallback] = (),
     resume: bool = False,
     allow_import: bool = False,
+    output: TextIO | None = None,
 ) -> Optimizer:
     """Everything put together, ready to ``run()``.
 
     Args:
         config: What to build. With ``resume``, its ``run_dir`` is the run to continue.
-        callbacks: Observers.
+        callbacks: Observers besides those that are configured; they come first.
         resume: Continue that run.
         allow_import: As for :func:`make_env_from_config`.
+        output: Where configured observers print that print at all; None: standard output.
 
     Raises:
         OptixError: Something in the configuration is wrong.
     """
     from optix_core.optimizer import Optimizer
 
+    observers = build_callbacks_from_config(config)
+    if output is not None:
+        for observer in observers:
+            if isinstance(observer, Printing):
+                observer.print_to(output)
     env = make_env_from_config(config, allow_import=allow_import)
     agent, _ = build_agent_from_config(config, env)
     try:
@@ -139,7 +174,7 @@ def build_optimizer_from_config(
             n_envs=config.n_envs,
             window_size=config.window_size,
             max_episodes=config.max_episodes,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, *observers],
             validation_episodes=config.validation.get("episodes", 10),
             seed=config.seed,
             async_envs=config.async_envs,

@@ -18,6 +18,7 @@ _WORDS = {
     "bool": "true or false",
     "str": "a text",
     "table": "a table",
+    "list": "a list",
     "none": "none",
 }
 _SCALARS = {"int": "int", "float": "float", "bool": "bool", "str": "str", "Path": "str", "None": "none"}
@@ -28,7 +29,7 @@ class Field:
     """One setting.
 
     Attributes:
-        kinds: What it may be, among ``int``, ``float``, ``bool``, ``str``, ``table`` and ``none``.
+        kinds: What it may be, among ``int``, ``float``, ``bool``, ``str``, ``table``, ``list`` and ``none``.
         default: Used where nothing is given.
         low: Smallest number, None if there is no limit.
         open: ``low`` itself is not allowed.
@@ -140,6 +141,8 @@ def _as(kind: str, value: Any) -> tuple[bool, Any]:
         return isinstance(value, str), value
     if kind == "table":
         return isinstance(value, Mapping), value
+    if kind == "list":
+        return isinstance(value, list | tuple), value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return False, value
     if kind == "float":

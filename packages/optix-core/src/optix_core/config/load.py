@@ -9,7 +9,7 @@ from typing import Any
 
 from optix_core.config.overrides import apply_overrides, full_name, parse_value, set_dotted, split_override
 from optix_core.config.provenance import CLI, env_var, leaves
-from optix_core.config.schema import TOP, TrainConfig, optimizer_fields
+from optix_core.config.schema import TOP, TrainConfig, callback_tables, optimizer_fields
 from optix_core.errors import ConfigError
 
 MAX_BYTES = 1_000_000
@@ -54,6 +54,8 @@ def load_config(
     for item in overrides or ():
         short, _ = split_override(item)
         name = _resolved(short, agent_options)
+        if name.startswith("callbacks.") and "callbacks" in data:  # names listed before get their options
+            data["callbacks"] = callback_tables(data["callbacks"], origins)
         data = apply_overrides(data, [f"{name}={item.partition('=')[2]}"])
         origins = {k: v for k, v in origins.items() if not k.startswith(f"{name}.")}
         origins[name] = CLI

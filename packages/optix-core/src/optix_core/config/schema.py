@@ -41,11 +41,19 @@ TOP: dict[str, Field] = {
     ),
     "tuner": Field(kinds=("table",), default={}, help="name of the tuner and its options"),
     "validation": Field(kinds=("table",), default={}, help="episodes per validation"),
+    "callbacks": Field(
+        kinds=("table", "str", "list"),
+        default={},
+        help="observers by name, for example rich,tensorboard, or a table for each with its options",
+    ),
 }
 VALIDATION: dict[str, Field] = {
     "episodes": Field(kinds=("int",), default=10, low=0, help="greedy episodes per validation; 0: none"),
 }
-_NOT_IN_FILES = ("handle_signals", "resume")  # what the caller decides, not the run's description
+_NOT_IN_FILES = frozenset({
+    "handle_signals", "resume",  # what the caller decides, not the run's description
+    "n_trials", "trial_steps_fraction", "warm_start", "param_space",  # a search has a verb of its own
+})  # fmt: skip
 _ALIASES = {"checkpoint_dir": "optimizer.checkpoint_dir", "lr": "agent.learning_rate"}
 
 
@@ -75,6 +83,7 @@ class TrainConfig:
         optimizer: Options of :class:`~optix_core.rl_optimizer.RLOptimizer`.
         tuner: ``name`` and options of the tuner.
         validation: ``episodes`` per validation.
+        callbacks: Observers by registered name, each with its options.
         provenance: Where each value came from; not part of what makes two configurations equal.
     """
 
@@ -99,6 +108,7 @@ class TrainConfig:
     optimizer: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tuner: Mapping[str, Any] = field(default_factory=dict[str, Any])
     validation: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    callbacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, "Mapping[str, Any]"])
     provenance: Provenance = field(default_factory=dict[str, str], compare=False, repr=False)
 
     @classmethod
@@ -134,6 +144,8 @@ class TrainConfig:
                 values[section] = _table(values[section], known(), section, origins)
         if "tuner" in values:
             values["tuner"] = _tuner(values["tuner"], origins)
+        if "callbacks" in values:
+            values["callbacks"] = callback_tables(values["callbacks"], origins)
         for section in ("agent", "env_kwargs"):
             values[section] = dict(values.get(section, {}))
         for name in values["agent"]:
@@ -141,6 +153,35 @@ class TrainConfig:
                 full = f"agent.{name}"
                 raise ConfigError(f"{full}{came_from(full, origins)} is spelled {name}, at the top level")
         return cls(**values, provenance=origins)
+
+
+def callback_tables(value: Any, origins: Provenance | None = None) -> dict[str, dict[str, Any]]:
+    """Observers with their options, however they were given: ``"rich,tensorboard"``, a list of names, or tables.
+
+    Raises:
+        ConfigError: A name is no text, comes twice or has something else than a table of options.
+    """
+    place = came_from("callbacks", origins or {})
+    found: dict[str, dict[str, Any]] = {}
+    if isinstance(value, Mapping):
+        for name, options in cast("Mapping[str, Any]", value).items():
+            if not isinstance(options, Mapping):
+                raise ConfigError(
+                    f"callbacks.{name} is {options!r}{place}, but it must be a table of options: callbacks = "
+                    f'["{name}"] for none, callbacks.{name}.OPTION = ... for some'
+                )
+            found[str(name)] = dict(cast("Mapping[str, Any]", options))
+        return found
+    names: list[Any] = value.split(",") if isinstance(value, str) else list(value)
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(
+                f"callbacks holds {name!r}{place}; it lists names, for example rich,tensorboard"
+            )
+        if name.strip() in found:
+            raise ConfigError(f"callbacks names {name.strip()} twice{place}")
+        found[name.strip()] = {}
+    return found
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:

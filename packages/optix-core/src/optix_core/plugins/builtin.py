@@ -95,13 +95,28 @@ def optix_tuners() -> list[TunerSpec]:
 
 @hookimpl
 def optix_callbacks() -> list[CallbackSpec]:
-    """Progress on the terminal."""
+    """Progress on the terminal, and loggers."""
     return [
         CallbackSpec(
             name="progress",
             factory="optix_core.callbacks.progress:ProgressCallback",
             summary="one line of progress that suits a terminal, a pipe or a notebook",
-        )
+        ),
+        CallbackSpec(
+            name="rich",
+            factory="optix_core.callbacks.rich_dashboard:RichDashboardCallback",
+            summary="a dashboard in the terminal (needs optix-core[rich])",
+        ),
+        CallbackSpec(
+            name="tensorboard",
+            factory="optix_core.callbacks.tensorboard_callback:TensorBoardCallback",
+            summary="curves for TensorBoard (needs optix-core[tensorboard])",
+        ),
+        CallbackSpec(
+            name="wandb",
+            factory="optix_core.callbacks.wandb_callback:WandbCallback",
+            summary="curves for Weights & Biases (needs optix-core[wandb])",
+        ),
     ]
 
 

@@ -86,12 +86,12 @@ def draw(curves: Sequence[RunCurve]) -> Any:
             axes.axvspan(span.start, span.end, color=STATES.get(span.state, "#999999"), alpha=0.12, lw=0)
     for number, curve in enumerate(curves):
         _curve(axes, curve, LINES[number % len(LINES)])
-    kinds = _marks(axes, curves)
+    _marks(axes, curves)
     axes.set_ylabel("score")
     axes.grid(visible=True, alpha=0.25)
     bottom.set_xlabel("environment steps")
     axes.set_title(curves[0].name if not several else f"{len(curves)} runs", fontsize=10)
-    _legend(axes, curves, kinds)
+    _legend(axes, curves)
     return figure
 
 
@@ -142,30 +142,35 @@ def _strips(axes: Any, curves: Sequence[RunCurve]) -> None:
     axes.invert_yaxis()
 
 
-def _marks(axes: Any, curves: Iterable[RunCurve]) -> list[str]:
-    """Mark every decision, each kind with its own sign; returns the kinds in the order of the legend."""
-    places: dict[str, list[tuple[int, float]]] = {}
+def _marks(axes: Any, curves: Iterable[RunCurve]) -> None:
+    """Mark every decision, each kind with its own sign; those of one moment stand below each other."""
+    transforms = require("matplotlib.transforms", extra="plot", what="optix plot")
+    places: dict[str, dict[int, list[tuple[int, float]]]] = {}
     for curve in curves:
         first = curve.points[0].score if curve.points else 0.0
+        stacked: dict[int, int] = {}
         for mark in curve.marks:
             height = first if mark.score is None else mark.score
-            places.setdefault(mark.kind, []).append((mark.step, height))
+            level = stacked.get(mark.step, 0)
+            stacked[mark.step] = level + 1
+            places.setdefault(mark.kind, {}).setdefault(level, []).append((mark.step, height))
     known = [kind for kind in _MARKS if kind in places]
-    kinds = [*known, *(kind for kind in places if kind not in _MARKS)]
-    for kind in kinds:
+    for kind in [*known, *(kind for kind in places if kind not in _MARKS)]:
         marker, colour, words = _MARKS.get(kind, (_OTHERS, "#999999", kind.replace("_", " ")))
-        x, y = zip(*places[kind], strict=True)
-        label = f"{words} ({len(x)})"
-        axes.scatter(x, y, marker=marker, color=colour, s=36, label=label, zorder=3, gid=f"mark-{kind}")
-    return kinds
+        label = f"{words} ({sum(map(len, places[kind].values()))})"
+        for level, points in sorted(places[kind].items()):
+            x, y = zip(*points, strict=True)
+            below = transforms.offset_copy(axes.transData, axes.figure, y=-9.0 * level, units="points")
+            style = {"marker": marker, "color": colour, "s": 36, "zorder": 3, "transform": below}
+            axes.scatter(x, y, label=label, gid=f"mark-{kind}-{level}", **style)
+            label = "_same"
 
 
-def _legend(axes: Any, curves: Sequence[RunCurve], kinds: Sequence[str]) -> None:
+def _legend(axes: Any, curves: Sequence[RunCurve]) -> None:
     patches = require("matplotlib.patches", extra="plot", what="optix plot")
     handles, labels = axes.get_legend_handles_labels()
     present = [state for state in STATES if any(s.state == state for c in curves for s in c.spans)]
     alpha = 0.3 if len(curves) == 1 else 1.0
     handles += [patches.Patch(color=STATES[state], alpha=alpha) for state in present]
     labels += present
-    del kinds
     axes.legend(handles, labels, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), framealpha=0.9)
