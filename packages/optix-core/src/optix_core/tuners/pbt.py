@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_LOG_PARAMS = ("learning_rate", "lr", "alpha", "epsilon", "weight_decay")
 """Names on a logarithmic scale if neither the user nor the agent says which."""
 _WIDER, _NARROWER = 2.0, 0.8  # explore scale after an undecided and after a decided generation
+_SUCCESS, _FAILURE = 1.5, 1.5**-0.25  # the same in two-probe mode: the one-fifth rule (Rechenberg 1973)
 _WIDEST = 0.45  # half-width of perturbations at most, as a part of the range; its deviation is that of SPSA's widest
 
 
@@ -190,6 +191,9 @@ class PBTOptimizer(SpaceTuner):
         for arm, advantage in zip(probe.arms, (standard / 2, -standard / 2), strict=True):
             self._ancestry.add(self._tuned(arm), advantage)
         self._latest = abs(standard) / 2
+        if standard:
+            wider = self._widening * (_SUCCESS if standard > 0 else _FAILURE)
+            self._widening = min(max(wider, 1.0), max(_WIDEST / self.explore_scale, 1.0))
         return dict(probe.arms[0] if standard > 0 else probe.params)
 
     def witness(self, trial: Trial, arm_returns: Sequence[Sequence[float]]) -> None:
