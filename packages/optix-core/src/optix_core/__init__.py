@@ -56,9 +56,9 @@ if TYPE_CHECKING:
     from optix_core.rl.returns import compute_gae as compute_gae
     from optix_core.rl.returns import generalized_advantage_estimation as generalized_advantage_estimation
     from optix_core.rl_optimizer import RLOptimizer as RLOptimizer
+    from optix_core.search.orchestrator import TrialOrchestrator as TrialOrchestrator
     from optix_core.tuners.adaptive import AdaptiveOptimizer as AdaptiveOptimizer
     from optix_core.tuners.backoff import BackoffOptimizer as BackoffOptimizer
-    from optix_core.search.orchestrator import TrialOrchestrator as TrialOrchestrator
     from optix_core.tuners.fixed import FixedOptimizer as FixedOptimizer
     from optix_core.tuners.momentum import MomentumOptimizer as MomentumOptimizer
     from optix_core.tuners.pbt import PBTOptimizer as PBTOptimizer

@@ -49,6 +49,9 @@ class WindowCycle:
         checkpoint_every: Windows between checkpoints that allow resuming.
         checkpoint_score_fn: See the controller.
         diagnostic_controller: See the controller.
+
+    Attributes:
+        diagnostics: The diagnostic controller, or None.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class WindowCycle:
         self._rollback = rollback
         self._checkpoint_every = checkpoint_every
         self._checkpoint_score_fn = checkpoint_score_fn
-        self._diagnostics = diagnostic_controller
+        self.diagnostics = diagnostic_controller
         self._told: dict[str, Any] = {}
 
     def tell_hyperparams(self, told: Mapping[str, Any]) -> None:
@@ -171,7 +174,7 @@ class WindowCycle:
         )
         for kind, facts in window.data.metadata.get("log", ()):  # what the pipeline has to say about it
             loop.log(kind, **facts)
-        if self._diagnostics is not None and not branch and not loop.tuning.is_probing:
+        if self.diagnostics is not None and not branch and not loop.tuning.is_probing:
             self._diagnose(window, mean)
 
     def _diagnose(self, window: TrainedWindow, train_return: float | None) -> None:
@@ -181,7 +184,7 @@ class WindowCycle:
         if train_return is not None:
             facts["score"] = train_return
         before = loop.agent.get_hyperparams().params
-        firings = self._diagnostics.step(window.data.episode_id, loop.agent, facts | dict(window.diagnostics))
+        firings = self.diagnostics.step(window.data.episode_id, loop.agent, facts | dict(window.diagnostics))
         for firing in firings or ():
             rule, text = firing
             changes = {

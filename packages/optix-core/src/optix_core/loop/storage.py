@@ -46,13 +46,22 @@ class RunStorage:
         }
         if loop.validator is not None:
             parts["validation"] = loop.validator.state_dict()
-        for name, part in (("pipeline", loop.pipeline), ("evaluator", loop.evaluator)):
+        for name, part in self._others():
             if isinstance(part, Stateful):
                 parts[name] = part.state_dict()
         callbacks = {str(i): c.state_dict() for i, c in enumerate(loop.callbacks) if isinstance(c, Stateful)}
         if callbacks:
             parts["callbacks"] = callbacks
         return parts
+
+    def _others(self) -> tuple[tuple[str, Any], ...]:
+        """What is stored if it can say what it is made of."""
+        loop = self._loop
+        return (
+            ("pipeline", loop.pipeline),
+            ("evaluator", loop.evaluator),
+            ("diagnostics", loop.cycle.diagnostics),
+        )
 
     def resume(self) -> bool:
         """Continue from the newest intact checkpoint; False if there is none, and the run begins.
@@ -85,7 +94,7 @@ class RunStorage:
         Log lines written after it are removed, for they will be written again.
         """
         loop, stored = self._loop, training["loop"]
-        for name, part in (("pipeline", loop.pipeline), ("evaluator", loop.evaluator)):
+        for name, part in self._others():
             if name in training and isinstance(part, Stateful):
                 part.load_state_dict(training[name])
         for i, callback in enumerate(loop.callbacks):
