@@ -1,10 +1,10 @@
-"""Write the results that lie in benchmarks/results into docs/benchmarks.md.
+"""Write the results that lie in benchmarks/results into docs/benchmarks.md and docs/autonomy.md.
 
     python3 dev.py bench report              # write
-    python3 dev.py bench report --check      # exit 1 if the page does not say what the results say
+    python3 dev.py bench report --check      # exit 1 if a page does not say what the results say
 
-What is between ``<!-- results: NAME -->`` and ``<!-- end of results -->`` is made anew; the rest of the page is prose.
-NAME is ``learning``, or that of a file ``benchmarks/results/NAME.json`` of kind ``speed`` (see benchmarks/speed.py).
+What is between ``<!-- results: NAME -->`` and ``<!-- end of results -->`` is made anew; the rest of a page is prose.
+NAME is ``learning``, ``autonomy-PROTOCOL``, or that of a file ``benchmarks/results/NAME.json`` of kind ``speed`` (see benchmarks/speed.py).
 Results that do not exist are said not to exist.
 """
 
@@ -19,12 +19,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from autonomy.run import results_of
+from autonomy.verdicts import VERDICTS
 from common import RESULTS, ROOT
 from learning.run import SIDES, job_of, stored, summary
 from learning.tasks import EPISODES, TASKS
 from speed import rows_of
 
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "autonomy.md")
 BLOCK = re.compile(r"<!-- results: ([\w-]+) -->\n(.*?)<!-- end of results -->", re.DOTALL)
 
 
@@ -101,6 +103,15 @@ def speed(path):
     return intro + table(head, rows) + "\n" + about([(document["machine"], document["versions"])])
 
 
+def autonomy(protocol, folder):
+    """The table and the bounds of one protocol."""
+    results = results_of(protocol, folder)
+    text = VERDICTS[protocol](results).text()
+    return text + (
+        "\n" + about([(r["machine"], {"optix": r["versions"]}) for _, r in results]) if results else ""
+    )
+
+
 def table(head, rows):
     cells = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |\n" for row in cells)
@@ -124,7 +135,12 @@ def page_with_results(text, folder=RESULTS):
 
     def block(match):
         name = match[1]
-        body = learning(folder / "learning") if name == "learning" else speed(folder / f"{name}.json")
+        if name == "learning":
+            body = learning(folder / "learning")
+        elif name.startswith("autonomy-"):
+            body = autonomy(name.removeprefix("autonomy-"), folder / "autonomy")
+        else:
+            body = speed(folder / f"{name}.json")
         return f"<!-- results: {name} -->\n{body}<!-- end of results -->"
 
     return BLOCK.sub(block, text)
@@ -145,21 +161,22 @@ def _yes(value):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="write docs/benchmarks.md from benchmarks/results")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if the page is out of date"
-    )
+    parser = argparse.ArgumentParser(description="write the tables of docs from benchmarks/results")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
     options = parser.parse_args()
-    old = PAGE.read_text(encoding="utf-8")
-    new = page_with_results(old)
-    if old == new:
-        return 0
-    if options.check:
-        print(f"{PAGE.relative_to(ROOT)} is out of date: python3 dev.py bench report", file=sys.stderr)
-        return 1
-    PAGE.write_text(new, encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
-    return 0
+    late = 0
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = page_with_results(old)
+        if old == new:
+            continue
+        if options.check:
+            print(f"{page.relative_to(ROOT)} is out of date: python3 dev.py bench report", file=sys.stderr)
+            late = 1
+            continue
+        page.write_text(new, encoding="utf-8")
+        print(f"wrote {page.relative_to(ROOT)}")
+    return late
 
 
 if __name__ == "__main__":
