@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optix_core.errors import CheckpointError, ConfigError, OptixError
 
@@ -51,8 +52,12 @@ def split_words(words: list[str]) -> tuple[str | None, list[str]]:
     return (plain[0] if plain else None), [word for word in words if "=" in word]
 
 
-def config_from(args: argparse.Namespace) -> TrainConfig:
+def config_from(args: argparse.Namespace, more: Mapping[str, Any] | None = None) -> TrainConfig:
     """The configuration that the words and flags of :func:`add_settings` and :func:`add_config_flags` describe.
+
+    Args:
+        args: What was typed.
+        more: Settings by top-level name that are used where no word or flag says otherwise.
 
     Raises:
         ConfigError: Something about it is wrong.
@@ -61,7 +66,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
 
     env, overrides = split_words(args.words)
     settings = {"env": env, "preset": args.preset, "seed": args.seed, "run_dir": args.run_dir}
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {**(more or {}), **{name: value for name, value in settings.items() if value is not None}}
     try:
         return load_config(args.config, overrides, settings=given, agent_options=_agent_options())
     except FileNotFoundError as error:

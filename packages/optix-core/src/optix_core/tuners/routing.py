@@ -162,10 +162,10 @@ class Router:
         level = math.fsum(score / _SMOOTHED for score in list(self.scores)[-_SMOOTHED:])
         self.highest = level if self.highest is None else max(self.highest, level)
         self.lowest = level if self.lowest is None else min(self.lowest, level)
-        noise = 0.0
-        if len(self.scores) >= max(self.min_history, _SMOOTHED):
-            residuals = detrended(self.scores)
-            noise = math.sqrt(float(residuals @ residuals) / max(len(residuals) - 3, 1))
+        if len(self.scores) < self.min_history:  # the noise is not known yet
+            return None
+        residuals = detrended(self.scores)
+        noise = math.sqrt(float(residuals @ residuals) / max(len(residuals) - 3, 1))
         best, worst = self.highest / unit, self.lowest / unit
         span = max(best - worst, _NOISE * noise)
         rounding = _DEGENERATE * max(abs(best), abs(worst))
