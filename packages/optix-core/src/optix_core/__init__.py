@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from optix_core.evolution.policy_manager import PolicyManager as PolicyManager
     from optix_core.evolution.policy_manager_callback import PolicyManagerCallback as PolicyManagerCallback
     from optix_core.evolution.regime_detector import RegimeDetector as RegimeDetector
+    from optix_core.exploration.rnd_pipeline import RNDPipeline as RNDPipeline
     from optix_core.factory import make_agent as make_agent
     from optix_core.factory import resolve_agent as resolve_agent
     from optix_core.loop.backoff_scheduler import BackoffScheduler as BackoffScheduler
@@ -110,6 +111,7 @@ _EXPORTS = {
     "PrioritizedReplayBuffer": ".replay.buffers",
     "ProgressCallback": ".callbacks.progress",
     "RLOptimizer": ".rl_optimizer",
+    "RNDPipeline": ".exploration.rnd_pipeline",
     "RegimeDetector": ".evolution.regime_detector",
     "RewardNormalizer": ".normalizers",
     "RichDashboardCallback": ".callbacks.rich_dashboard",

@@ -67,6 +67,7 @@ class TorchGaussianPPOAgent(StoredAgent):
         seed: Root seed of acting and minibatch order; None draws one from the operating system.
     """
 
+    accepts_intrinsic_rewards = True
     hypers = HYPERS
 
     def __init__(
@@ -146,7 +147,7 @@ class TorchGaussianPPOAgent(StoredAgent):
         )
         # Targets. A time limit is a boundary with a future, a terminal state one without.
         terminated, boundary = window.time_major("terminated"), window.time_major("dones")
-        rewards = self._normalizers.rewards(window.time_major("rewards"), boundary)
+        rewards = self._normalizers.rewards(window.time_major("learning_rewards"), boundary)
         advantages = generalized_advantage_estimation(
             rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
         )

@@ -144,7 +144,7 @@ class TorchRecurrentPPOAgent(RecurrentAgent):
         following = next_values(window, values, networks.engine.values(for_critic))
         # Targets. A time limit is a boundary with a future, a terminal state one without.
         terminated, boundary = window.time_major("terminated"), window.time_major("dones")
-        rewards = self._normalizers.rewards(window.time_major("rewards"), boundary)
+        rewards = self._normalizers.rewards(window.time_major("learning_rewards"), boundary)
         advantages = generalized_advantage_estimation(
             rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
         )

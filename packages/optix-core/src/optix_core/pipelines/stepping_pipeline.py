@@ -59,6 +59,11 @@ class SteppingPipeline(BasePipeline):
         return False
 
     @property
+    def agent(self) -> BaseAgent | None:
+        """Who acts."""
+        return self._agent
+
+    @property
     def n_envs(self) -> int:
         """Number of environments, N."""
         return self._require_stepper().n_envs

@@ -70,6 +70,7 @@ class LinearAgent(BaseAgent):
     default_param_bounds: ClassVar[ParamBounds] = bounds(HYPERPARAMS)
     default_log_params: ClassVar[Sequence[str]] = log_params(HYPERPARAMS)
     default_exploration_params: ClassVar[Mapping[str, int]] = exploration_params(HYPERPARAMS)
+    accepts_intrinsic_rewards: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -173,7 +174,7 @@ class LinearAgent(BaseAgent):
         successors = self._features(data.next_observations().reshape(data.n_steps, -1))
         following = (successors @ self._weights["value"]).reshape(-1, n)
         advantages = generalized_advantage_estimation(
-            data.time_major("rewards"),
+            data.time_major("learning_rewards"),
             values,
             following,
             data.time_major("terminated"),

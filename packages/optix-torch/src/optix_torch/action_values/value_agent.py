@@ -45,6 +45,7 @@ class ValueAgent(StoredAgent):
     """
 
     accepts_action_masks = True
+    accepts_intrinsic_rewards = True
     default_min_episodes_before_dormant = 60
 
     _training: Trainable

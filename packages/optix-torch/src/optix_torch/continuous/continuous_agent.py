@@ -67,6 +67,7 @@ class ContinuousAgent(StoredAgent):
     [-1, 1], whatever the Box.
     """
 
+    accepts_intrinsic_rewards = True
     default_min_episodes_before_dormant = 30
 
     def _begin(

@@ -29,6 +29,7 @@ class RecurrentAgent(StoredAgent):
         memory_size: M, the numbers that one environment's memory consists of.
     """
 
+    accepts_intrinsic_rewards = True
     memory_size: int
 
     _networks: RecurrentActorCritic
