@@ -184,6 +184,7 @@ _KINDS: dict[str, Callable[[Numbers], str]] = {
     "stop:VARIANTS_DO_NOT_HELP": lambda n: (
         f"one of the last {_n(n.get('fruitless'))} variants proving better would have gone on"
     ),
+    "stop:VARIANTS_USED_UP": lambda n: f"a larger max_spawns than {_n(n.get('spawns'))} would have gone on",
     "stop:TARGET_REACHED": _target,
     "stop:MAX_STEPS": _budget("max_steps"),
     "stop:MAX_WINDOWS": lambda n: f"a larger max_episodes than {_n(n.get('max_windows'))} would have gone on",
