@@ -195,3 +195,44 @@ def test_json_documents_hold_only_what_json_has(optix) -> None:
         status, out, err = optix(*argv, "--json")
         assert status == 0, err
         assert json.loads(out, parse_constant=refuse)["schema"] == 1
+
+
+def _rates(run: Path) -> list[tuple[int, float]]:
+    from optix_core.runs.run_directory import RunDirectory
+
+    events = RunDirectory.open(run).log().read()
+    return [(e.step, e.numbers["changed"]["noise"][1]) for e in events if e.kind == "tuned"]
+
+
+def test_a_runs_schedule_is_replayed_with_its_settings_and_another_seed(optix, tmp_path: Path) -> None:
+    recorded = (*SMALL, "tuner.mode=two_probe", "tuner.every=2", "confirm_episodes=0")
+    status, _, err = optix("train", *recorded, "--run-dir", "a")
+    assert status == 0, err
+    assert len(_rates(tmp_path / "a")) >= 3
+    status, out, err = optix("train", "--replay-schedule", "a", "--seed", "9", "--run-dir", "b", "--json")
+    assert status == 0, err
+    document = json.loads(out)
+    assert document["config"]["tuner"] == {"name": "replay", "run": str(tmp_path / "a")}
+    assert (document["seed"], document["steps"], document["config"]["window_size"]) == (9, 2048, 256)
+    assert _rates(tmp_path / "b") == _rates(tmp_path / "a")
+    status, _, err = optix("resume", "b", "max_steps=2304", "--json")
+    assert status == 0, err
+    status, out, err = optix("train", "--replay-schedule", "a", *SMALL[:2], "max_steps=512", "--run-dir", "c")
+    assert status == 0, err
+    assert _rates(tmp_path / "c") == [pair for pair in _rates(tmp_path / "a") if pair[0] <= 512]
+
+
+def test_what_cannot_be_replayed_is_said(optix, trained: Path) -> None:
+    status, _, err = optix("train", "--replay-schedule", "nowhere")
+    assert (status, "nowhere" in err) == (2, True)
+    status, _, err = optix("train", "--replay-schedule", "a", "tuner.name=fixed")
+    assert status == 2
+    assert "tuner.name is given besides --replay-schedule" in err
+    status, _, err = optix("train", *SMALL, "tuner.name=replay")
+    assert status == 2
+    assert "needs tuner.run" in err
+    assert "--replay-schedule RUN" in err
+    (trained / "events.jsonl").unlink()
+    status, _, err = optix("train", "--replay-schedule", "a")
+    assert status == 2
+    assert "has no decision log" in err
