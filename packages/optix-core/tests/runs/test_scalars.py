@@ -91,6 +91,11 @@ def test_tuning_gives_values_and_the_size_of_the_step():
     assert "spsa/step_magnitude" not in ScalarReader().read(event("tuned", changed={"c": ["x", "y"]}))
 
 
+def test_a_rollback_is_no_step_of_the_tuner():
+    back = event("tuned", changed={"a": [0.1, 0.2]}, cause="rollback")
+    assert ScalarReader().read(back) == {"hyperparams/a": 0.2}
+
+
 def test_start_baseline_live_and_bonus():
     reader = ScalarReader()
     assert reader.read(event("started", hyperparams={"lr": 1, "name": "x", "on": True})) == {

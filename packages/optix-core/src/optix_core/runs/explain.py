@@ -13,7 +13,7 @@ from optix_core.runs.otherwise import otherwise
 from optix_core.runs.sentences import RULES, TELLERS, count, drop, new_best, unknown_event
 
 _NARROWEST = 30
-_REPORTS = ("live", "rnd")
+_REPORTS = ("live",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ def explain_run(path: str | Path) -> list[Chapter]:
 def story(events: Iterable[LogEvent]) -> list[Chapter]:
     """Events that decided something, in order; plain windows and uneventful evaluations are left out.
 
-    Reports that come at every window (of live sources and of the exploration bonus) are told once for each
-    stretch without another decision, with their last numbers and how many there were.
+    Reports of live sources, whose counters add up, are told once for each stretch without another decision: the
+    last one, and how many there were.
     """
     teller = Storyteller()
     chapters: list[Chapter] = []

@@ -145,25 +145,44 @@ def _diagnostic(n: Numbers) -> str:
 
 # --- evolution ------------------------------------------------------------------------------------------------------
 
-_ACTIONS = {
-    "SPAWN": "an improvement rate of at least improvement_threshold would have waited",
-    "PRUNE": "a gap of at most gap_threshold that does not grow by gap_slope_threshold would have kept it",
-    "STOP": "room in the budget of variants would have gone on",
-    "NO_OP": "a growing gap, or a rate below improvement_threshold, would have acted",
-}
-
 
 def _meta(n: Numbers) -> str:
-    return _ACTIONS.get(str(n.get("action")).rpartition(".")[2].upper(), "")
+    action = str(n.get("action")).rpartition(".")[2].upper()
+    rate, gap, slope = (_n(n.get(name)) for name in ("improvement_rate", "gap", "gap_slope"))
+    return {
+        "SPAWN": f"an improvement rate of at least improvement_threshold (it was {rate}) would have waited",
+        "PRUNE": f"a gap of at most gap_threshold (it was {gap}) that widens by at most gap_slope_threshold "
+        f"(it was {slope}) would have kept it",
+        "STOP": "room in the budget of variants, or a variant that proved better, would have gone on",
+        "NO_OP": f"an improvement rate below improvement_threshold (it was {rate}), or a gap above gap_threshold "
+        f"(it was {gap}), would have acted",
+    }.get(action, "")
+
+
+def _judged(n: Numbers) -> str:
+    low, high = _number(n, "low"), _number(n, "high")
+    if low is None or high is None:
+        return "a comparison with its origin on enough episodes would have decided"
+    if n.get("replaced"):
+        return f"a lower end of at most 0 (it was {_n(low)}) would have brought its origin back"
+    return f"a lower end above 0 would have kept it; it was {_n(-low)} short"
 
 
 def _regime(n: Numbers) -> str:
     name = str(n.get("regime") or n.get("after") or n.get("to") or "")
     return {
-        "volatile": "a residual spread of at most volatility_threshold of the mean would not have been volatile",
-        "trending": "a slope of at most trend_threshold of the mean would not have been a trend",
-        "ranging": "a slope above trend_threshold, or a spread above volatility_threshold, would have been named so",
+        "volatile": "residuals that spread no more than volatility_threshold allows would not have been volatile",
+        "trending": "a slope that is not significant at trend_threshold would not have been a trend",
+        "ranging": "a slope significant at trend_threshold, or a spread above volatility_threshold, would have been "
+        "named so",
     }.get(name, "")
+
+
+def _tuned(n: Numbers) -> str:
+    return {
+        "rollback": "without the rollback the values would have stayed",
+        "replay": "the schedule of the earlier run says so, whatever the scores",
+    }.get(str(n.get("cause")), "tuner.name=fixed would have left the values")
 
 
 _KINDS: dict[str, Callable[[Numbers], str]] = {
@@ -200,7 +219,9 @@ _KINDS: dict[str, Callable[[Numbers], str]] = {
     "probe": _probe,
     "trial": _trial,
     "trial_skipped": lambda _: "a budget with room for every branch would have tried",
-    "tuned": lambda _: "tuner=fixed would have left the values",
+    "tuned": _tuned,
+    "variant": _judged,
+    "spawn_skipped": lambda _: "a stored policy with a score would have had a variant",
     "tuning_off": lambda _: "validation episodes and an agent with state_dict would have tuned",
     "routed": _routed,
     "diagnostic": _diagnostic,

@@ -34,6 +34,8 @@ _MARKS: dict[str, tuple[str, str, str]] = {
     "resumed": (">", "#000000", "resumed"),
     "failed": ("X", "#000000", "failed"),
     "spawned": ("^", "#009E73", "variant spawned"),
+    "variant": ("s", "#009E73", "variant judged"),
+    "spawn_skipped": ("v", "#999999", "no variant"),
     "pruned": ("1", "#009E73", "variant pruned"),
     "meta": ("h", "#009E73", "meta decision"),
     "ensemble": ("H", "#009E73", "ensemble"),

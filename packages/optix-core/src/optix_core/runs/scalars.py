@@ -50,7 +50,7 @@ class ScalarReader:
         if event.kind == "baseline":
             return _tagged("score", {"primary": numbers.get("score")})
         if event.kind == "tuned":
-            return _tuned(_table(numbers, "changed"))
+            return _tuned(_table(numbers, "changed"), by_tuner=numbers.get("cause", "tuner") == "tuner")
         if event.kind in _COUNTERS:
             return _tagged(event.kind, numbers)
         return {}
@@ -111,9 +111,9 @@ def step_magnitude(changed: Mapping[str, Any]) -> float:
     return math.sqrt(total)
 
 
-def _tuned(changed: Mapping[str, Any]) -> dict[str, float]:
+def _tuned(changed: Mapping[str, Any], *, by_tuner: bool) -> dict[str, float]:
     found = _tagged("hyperparams", {name: pair[1] for name, pair in changed.items()})
-    size = step_magnitude(changed)
+    size = step_magnitude(changed) if by_tuner else 0.0
     return {**found, "spsa/step_magnitude": size} if size > 0.0 else found
 
 

@@ -97,15 +97,17 @@ def _trial(e: Numbers) -> tuple[str, str]:
 
 
 def _tuned(e: Numbers) -> tuple[str, str]:
-    changed = _table(e, "changed")
-    text = ", ".join(f"{name} {_n(pair[0])} -> {_n(pair[1])}" for name, pair in changed.items())
-    refused = _table(e, "not_taken")
-    if refused:
-        left = ", ".join(
-            f"{name} (wanted {_n(pair[0])}, has {_n(pair[1])})" for name, pair in refused.items()
-        )
-        text = f"{text}; not taken by the agent: {left}".lstrip("; ")
-    return "tuned", text
+    parts = [_pairs(_table(e, "changed"))]
+    for name, said in (("not_taken", "not taken by the agent"), ("adjusted", "adjusted by the agent")):
+        table = _table(e, name)
+        listed = ", ".join(f"{k} (wanted {_n(pair[0])}, has {_n(pair[1])})" for k, pair in table.items())
+        parts.append(f"{said}: {listed}" if listed else "")
+    heads = {"rollback": "values restored", "replay": "values replayed"}
+    return heads.get(str(e.get("cause")), "tuned"), "; ".join(filter(None, parts))
+
+
+def _pairs(changed: Numbers) -> str:
+    return ", ".join(f"{name} {_n(pair[0])} -> {_n(pair[1])}" for name, pair in changed.items())
 
 
 def _probe(e: Numbers) -> tuple[str, str]:
@@ -136,12 +138,28 @@ def _finished(e: Numbers) -> tuple[str, str]:
     return f"end: {e.get('reason')}", "; ".join(parts)
 
 
-def _variant(e: Numbers) -> tuple[str, str]:
-    best = e.get("best_score", e.get("score"))
-    start = "" if best is None else f"from the best policy (score {_n(best)}); "
-    return "spawned a variant", f"{start}{rest(e, 'best_score', 'score')}".strip(
-        "; "
-    ) or "a variant was added"
+def _spawned(e: Numbers) -> tuple[str, str]:
+    parts = [f"from {e['origin']} (score {_n(e.get('origin_score'))})"] if e.get("origin") else []
+    parts.append(_pairs(_table(e, "changed")))
+    refused = _table(e, "not_taken")
+    parts.append(f"not taken by the agent: {_pairs(refused)}" if refused else "")
+    more = rest(e, "number", "origin", "origin_score", "changed", "not_taken")
+    number = "" if e.get("number") is None else f" {_n(e['number'])}"
+    return f"spawned variant{number}", "; ".join(
+        filter(None, (*parts, more))
+    ) or "a variant of the best policy"
+
+
+def _judged(e: Numbers) -> tuple[str, str]:
+    head = "variant: kept" if e.get("replaced") else "variant: given up"
+    if not _finite(e.get("difference")):
+        return head, str(e.get("reason") or "it was not compared with its origin")
+    interval = f" [{_n(e.get('low'))}, {_n(e.get('high'))}]" if _finite(e.get("low")) else ""
+    text = (
+        f"{_n(e['difference'])}{interval} better than {e.get('origin')} on {_n(e.get('episodes'))} episodes"
+    )
+    more = rest(e, "replaced", "difference", "low", "high", "origin", "episodes", "candidate")
+    return head, f"{text}; {more}".rstrip("; ")
 
 
 def _diagnostic(e: Numbers) -> tuple[str, str]:
@@ -216,7 +234,9 @@ TELLERS: dict[str, Callable[[Numbers], tuple[str, str]]] = {
     "routed": _routed,
     "replayed": _plainly("replayed", "replayed"),
     "warm_start": _warm_start,
-    "spawned": _variant,
+    "spawned": _spawned,
+    "variant": _judged,
+    "spawn_skipped": lambda e: ("no variant", str(e.get("reason"))),
     "pruned": _plainly("pruned", "pruned"),
     "ensemble": _plainly("ensemble", "ensemble"),
     "meta": _plainly("meta", "meta", "action"),
