@@ -206,7 +206,25 @@ class NeedsHistory(Walk):
         return super().suggest(current_hyperparams, metrics_history)
 
 
+class GoesByRawScores(Walk):
+    def step(self, name: str, value: float) -> float:
+        low, high = self.bounds[name]
+        return float(np.clip(value + 1e-3 * (high - low) * math.tanh(self.score), low, high))
+
+
+class Drifts(Walk):
+    def suggest(self, current_hyperparams: HyperparamSet, metrics_history: Any) -> HyperparamSet:
+        params = dict(current_hyperparams.params)
+        return HyperparamSet({**params, **{n: self.step(n, params[n]) for n in self.bounds}})
+
+    def step(self, name: str, value: float) -> float:
+        low, high = self.bounds[name]
+        return float(np.clip(value + 0.01 * (high - low), low, high))
+
+
 TUNERS: dict[type[Walk], str] = {
+    GoesByRawScores: "tuner-units",
+    Drifts: "tuner-constant",
     Escapes: "tuner-bounds",
     Meddles: "tuner-untouched",
     WritesToArgument: "tuner-arguments-unchanged",
@@ -225,7 +243,7 @@ def test_a_good_tuner_passes() -> None:
 @pytest.mark.parametrize("mutant", TUNERS, ids=lambda m: m.__name__)
 def test_a_tuner_fault_is_found(mutant: type[Walk]) -> None:
     failed = {r.id for r in check_tuner(mutant).failures}
-    consequences = {Escapes: {"tuner-no-score"}, UnseededWalk: set()}.get(mutant, set())
+    consequences = {Escapes: {"tuner-no-score", "tuner-constant"}}.get(mutant, set())
     assert TUNERS[mutant] in failed
     assert failed - {TUNERS[mutant]} <= consequences
 

@@ -150,6 +150,45 @@ def state(subject: ComponentSubject) -> None:
     )
 
 
+def _noisy(params: dict[str, Any], turn: int) -> float:
+    """The quadratic with noise that depends on the turn only, so that every course meets the same."""
+    return quadratic(params, turn) + float(np.random.default_rng([1, turn]).normal())
+
+
+def units(subject: ComponentSubject) -> None:
+    """Scores in another unit, with another zero, lead to the same course."""
+    plain = drive(_make(subject), _noisy)
+    if drive(_make(subject), _noisy) != plain:
+        raise NotApplicable("equal scores lead to different courses, so these cannot be compared")
+    for unit, zero in ((2.0**-10, 0.0), (2.0**10, 0.0), (1e-3, 0.0), (1e3, 0.0), (1.0, -500.0)):
+        other = drive(_make(subject), lambda p, t, u=unit, z=zero: _noisy(p, t) * u + z)
+        exact = zero == 0 and math.frexp(unit)[0] == 0.5
+        pairs = zip(plain, other, strict=True)
+        same = plain == other if exact else all(_close(a, b) for a, b in pairs)
+        require(same, f"scores times {unit:g} plus {zero:g} led to another course")
+
+
+def _close(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return all(
+        math.isclose(a[n], b[n], rel_tol=1e-9, abs_tol=0.0) if isinstance(a[n], float) else a[n] == b[n]
+        for n in a
+    )
+
+
+def constant(subject: ComponentSubject) -> None:
+    """A score that says nothing drives values nowhere; single steps around the start are allowed."""
+    tuner = _make(subject)
+    seen = drive(tuner, lambda _, t: 7.0 + 0.0 * t, 400)
+    late = seen[len(seen) // 2 :]
+    for name, (low, high) in BOUNDS.items():
+        moved = min(  # a tuner may know scales or not
+            abs(float(np.median([place(p[name]) - place(START[name]) for p in late])))
+            / (place(high) - place(low))
+            for place in (float, math.log)
+        )
+        require(moved <= 0.2, f"under a constant score {name} went away by {moved:.2f} of its range")
+
+
 def improves(subject: ComponentSubject) -> None:
     """On a noiseless quadratic, the values in force at the end are better than those at the start."""
     tuner = _make(subject)
@@ -170,5 +209,7 @@ CHECKS: tuple[Check[ComponentSubject], ...] = (
     Check(id="tuner-seed", run=seeded, summary="One seed, one course."),
     Check(id="tuner-no-score", run=no_score, summary="NaN scores and rollbacks are survived."),
     Check(id="tuner-state", run=state, summary="A loaded state continues exactly."),
+    Check(id="tuner-units", run=units, summary="Unit and zero of scores do not matter."),
+    Check(id="tuner-constant", run=constant, summary="A constant score drives values nowhere."),
     Check(id="tuner-improves", run=improves, summary="A quadratic is climbed.", slow=True),
 )
