@@ -26,7 +26,7 @@ from optix_core.types import HyperparamSet
 
 HYPERS = (
     Hyper("learning_rate", 3e-4, low=0.0, low_open=True, high=1.0, tune=(1e-4, 3e-3), log=True),
-    Hyper("gamma", 0.99, low=0.0, high=1.0, high_open=True, tune=(0.95, 0.999)),
+    Hyper("gamma", 0.99, low=0.0, high=1.0, high_open=True, tune=(0.95, 0.999), log="complement"),
     Hyper("entropy_coef", 0.01, low=0.0, tune=(1e-3, 5e-2), explores=1),
     Hyper("epsilon_decay", 0.99, low=0.0, high=1.0, explores=-1),
     Hyper("n_epochs", 10, "int", low=1, high=100, tune=(2, 20)),
@@ -156,7 +156,7 @@ def test_bounds_logs_and_exploration_come_from_the_declaration() -> None:
         "n_epochs": (2.0, 20.0),
     }
     assert set(bounds(HYPERS, live_only=False)) == {*bounds(HYPERS), "replay_capacity"}
-    assert log_params(HYPERS) == ("learning_rate",)
+    assert log_params(HYPERS) == ("learning_rate", "1-gamma")
     assert exploration_params(HYPERS) == {"entropy_coef": 1, "epsilon_decay": -1}
 
 
@@ -198,6 +198,12 @@ def test_what_lies_outside_is_never_accepted(value: float) -> None:
         ({"low_open": True}, "low_open needs low"),
         ({"log": True}, "log needs tune"),
         ({"tune": (0.0, 1.0), "log": True}, "tune is (0.0, 1.0); a logarithmic scale needs it above 0"),
+        ({"log": "complement"}, "log needs tune"),
+        ({"log": "log1p"}, "log is 'log1p'; it must be True, False or 'complement'"),
+        (
+            {"tune": (0.5, 1.0), "log": "complement"},
+            "tune is (0.5, 1.0); a logarithmic scale of 1 - x needs it below 1",
+        ),
         ({"tune": (2.0, 1.0)}, "tune is (2.0, 1.0); it must be (lo, hi) with lo below hi"),
         ({"tune": (0.0, 3.0), "high": 2.0}, "tune is (0.0, 3.0), which leaves the valid interval (-inf, 2]"),
         ({"tune": (0.0, 2.0), "low": 0.0, "low_open": True}, "which leaves the valid interval (0, inf)"),
