@@ -75,7 +75,8 @@ class LoopController:
             whatever acting changes is put back.
         verbose: Print every evaluated window.
         verbose_log_file: Write that to a file instead.
-        diagnostic_controller: Object with ``step(window, agent, diagnostics)``, called after every window.
+        diagnostic_controller: Object with ``step(window, agent, diagnostics)``, called after every window but those of
+            experiments; returns pairs (rule, text) for the log.
         min_consecutive_degradations: Evaluations in a row that must show the drop.
         convergence_patience: Evaluations in a row that must reach ``target_score``.
         cv_threshold, gap_threshold: See :class:`~optix_core.loop.backoff_scheduler.BackoffScheduler`.
