@@ -402,6 +402,8 @@ class LoopController:
         ]
         if self.validator is not None:
             closers.append(self.validator.teardown)
+        if self.decision_log is not None:
+            closers.append(self.decision_log.close)
         errors: list[Exception] = []
         for close in closers:
             try:
