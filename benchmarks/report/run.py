@@ -4,7 +4,8 @@
     python3 dev.py bench report --check      # exit 1 if a page does not say what the results say
 
 What is between ``<!-- results: NAME -->`` and ``<!-- end of results -->`` is made anew; the rest of a page is prose.
-NAME is ``learning``, ``autonomy-PROTOCOL``, or that of a file ``benchmarks/results/NAME.json`` of kind ``speed`` (see benchmarks/speed.py).
+NAME is ``learning``, ``autonomy-PROTOCOL``, or that of a file ``benchmarks/results/NAME.json`` of kind ``speed`` (see
+benchmarks/speed.py).
 Results that do not exist are said not to exist.
 """
 
