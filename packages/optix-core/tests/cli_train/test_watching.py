@@ -33,7 +33,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.fixture
 def run(optix) -> str:
-    status, _, err = optix("train", *QUICK, "max_steps=4096", "--run-dir", "r")
+    status, _, err = optix("train", *QUICK, "max_steps=1024", "--run-dir", "r")
     assert status == 0, err
     return "r"
 
@@ -120,22 +120,22 @@ def test_export_writes_event_files_and_tables(optix, run, tmp_path):
     assert {row["tag"] for row in table} == set(found)
 
 
-@pytest.mark.parametrize(
-    "argv,status,expected",
-    [
-        (("log", "export", "r"), 2, "--to"),
-        (("log", "export", "r", "--to", "html"), 2, "html"),
-        (("log", "export", "nowhere", "--to", "csv"), 2, "nowhere"),
-        (("log", "export", "r", "--to", "csv", "--out", "r/run.json"), 2, "Choose another folder"),
-        (("plot", "r", "--out", "x.gif"), 2, ".png"),
-        (("plot", "nowhere"), 2, "nowhere"),
-        (("plot", "r", "--out", "r/run.json/x.png"), 2, "cannot be written"),
-    ],
-)
-def test_what_cannot_be_written_is_refused(optix, run, argv, status, expected):
-    found, _, err = optix(*argv)
-    assert found == status
-    assert expected in err
+REFUSED = {
+    ("log", "export", "r"): "--to",
+    ("log", "export", "r", "--to", "html"): "html",
+    ("log", "export", "nowhere", "--to", "csv"): "nowhere",
+    ("log", "export", "r", "--to", "csv", "--out", "r/run.json"): "Choose another folder",
+    ("plot", "r", "--out", "x.gif"): ".png",
+    ("plot", "nowhere"): "nowhere",
+    ("plot", "r", "--out", "r/run.json/x.png"): "cannot be written",
+}
+
+
+def test_what_cannot_be_written_is_refused(optix, run):
+    for argv, expected in REFUSED.items():
+        status, out, err = optix(*argv)
+        assert (status, out) == (2, ""), argv
+        assert expected in err
 
 
 def test_plot_draws_one_run_or_several(optix, run, tmp_path):
@@ -171,7 +171,7 @@ def test_without_matplotlib_plot_says_how_to_install_it(optix, run, monkeypatch)
 def test_explain_tells_what_would_have_changed_each_decision(optix, run):
     status, out, _ = optix("explain", run)
     assert status == 0
-    assert "otherwise: a larger max_steps than 4,096 would have gone on" in out
+    assert "otherwise: a larger max_steps than 1,024 would have gone on" in out
     status, out, _ = optix("explain", run, "--json")
     story = json.loads(out)["story"]
     assert {"kind", "otherwise", "numbers", "decision", "because"} <= set(story[0])
@@ -198,7 +198,7 @@ def test_after_a_kill_and_a_resume_every_point_is_there_once(tmp_path):
         pipe = subprocess.PIPE
         return subprocess.Popen([*command, *argv], cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True)
 
-    process = start("train", *QUICK, "max_steps=16384", "--run-dir", "r", "callbacks=tensorboard")
+    process = start("train", *QUICK, "max_steps=12288", "--run-dir", "r", "callbacks=tensorboard")
     log = tmp_path / "r" / "events.jsonl"
     for _ in range(600):
         if log.is_file() and log.read_text().count('"kind":"window"') > 8:

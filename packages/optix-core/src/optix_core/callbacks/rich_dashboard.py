@@ -161,7 +161,7 @@ class RichDashboardCallback(StreamCallback):
             return NotebookScreen(model, view)
         if console.is_terminal and not console.is_dumb_terminal and os.environ.get("TERM") != "dumb":
             return TerminalScreen(model, view, console, transient=self._transient)
-        return LineScreen(model, console.file)
+        return LineScreen(model, console.file, self._title)
 
 
 class Screen(AbstractContextManager["Screen"]):
@@ -237,8 +237,9 @@ class NotebookScreen(Screen):
 class LineScreen(Screen):
     """Plain lines: every decision, and the state now and then."""
 
-    def __init__(self, model: DashboardModel, stream: Any) -> None:
+    def __init__(self, model: DashboardModel, stream: Any, title: str) -> None:
         super().__init__(model)
+        self._title = title
         self._writer = LineWriter(stream, "plain")
         self._shown = time.monotonic()
         self._line = ""
@@ -254,7 +255,7 @@ class LineScreen(Screen):
         line = self.model.line()
         if line != self._line and (last or now - self._shown >= _SECONDS_BETWEEN_LINES):
             self._shown, self._line = now, line
-            self._writer.line(line)
+            self._writer.line(f"{self._title}: {line}")
 
 
 def _raise_again() -> None:
