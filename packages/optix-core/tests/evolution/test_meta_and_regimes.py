@@ -38,7 +38,7 @@ def test_a_gap_or_its_growth_prunes(metrics):
     assert meta.decide(metrics(scores, worse_in_training), GO) is MetaAction.NO_OP
 
 
-@pytest.mark.parametrize(("unit", "zero"), [(1e-3, 0.0), (1e3, 0.0), (1.0, -500.0), (1.0, -7.5)])
+@pytest.mark.parametrize("unit, zero", [(1e-3, 0.0), (1e3, 0.0), (1.0, -500.0), (1.0, -7.5)])
 def test_decisions_depend_on_neither_unit_nor_zero(metrics, unit, zero):
     rng = np.random.default_rng(2)
     here, there = [], []

@@ -322,7 +322,7 @@ def test_noise_is_small_while_training_rises_and_large_when_it_is_stuck(metrics)
     assert 0.001 < gap < 0.1
 
 
-@pytest.mark.parametrize(("unit", "zero"), [(1e-3, 0.0), (1e3, -500.0), (1.0, 1e5)])
+@pytest.mark.parametrize("unit, zero", [(1e-3, 0.0), (1e3, -500.0), (1.0, 1e5)])
 def test_noise_depends_on_neither_unit_nor_zero(metrics, unit, zero):
     rng = np.random.default_rng(0)
     scores, gaps = np.cumsum(rng.normal(0.1, 1.0, 30)), np.abs(rng.normal(0.0, 0.3, 30))
