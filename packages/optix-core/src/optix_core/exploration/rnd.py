@@ -113,8 +113,7 @@ class RandomNetworkDistillation:
         flat = self.flat(successors.reshape(steps * n_envs, *successors.shape[2:]))
         self.seen.update(flat)
         errors = self.errors(flat).reshape(steps, n_envs)
-        known: Floats = self._running
-        running: Floats = known if known.shape == (n_envs,) else np.zeros(n_envs)
+        running = self._running_of(n_envs)
         sums = np.empty_like(errors)
         for t in range(steps):
             running = self.gamma * running + errors[t]
@@ -124,6 +123,9 @@ class RandomNetworkDistillation:
         found = errors / self._scale()
         self._learn(flat)
         return found
+
+    def _running_of(self, n_envs: int) -> Floats:
+        return self._running if len(self._running) == n_envs else np.zeros((n_envs,))
 
     def _white(self, flat: Floats) -> Floats:
         return np.asarray(self.seen.normalize(flat, CLIP), np.float64)
