@@ -61,7 +61,8 @@ def log(path: Path) -> list[Any]:
 @each_mode
 @each_tuner
 def test_a_flat_score_converges_with_every_tuner(name: str, episodes: int, tmp_path: Path) -> None:
-    run = optimizer(name, Flat, tmp_path / "r", validation_episodes=episodes, max_episodes=200)
+    options = {"validation_episodes": episodes, "max_episodes": 200, "checkpoint_every": 1000}
+    run = optimizer(name, Flat, tmp_path / "r", **options)
     result = run.run()
     assert result.stop_reason.is_convergence
     evaluations = [e for e in log(tmp_path / "r") if e.kind == "decision"]
