@@ -90,7 +90,7 @@ def test_what_somebody_else_set_is_theirs():
 
 
 def test_diagnostic_controller_leaves_entropy_coef_of_a_gaussian_policy_alone():
-    """Part 3, test 30: standard deviation 0.1 has a differential entropy of -0.88 per dimension."""
+    """A standard deviation of 0.1 has a differential entropy of -0.88 per dimension."""
     gaussian = 0.5 * math.log(2 * math.pi * math.e * 0.1**2)
     assert gaussian < 0
     for entropies in ([gaussian], [0.04], [3.0, 1.0, 0.3, 0.04, 0.01], [-2.0, 0.01]):

@@ -77,7 +77,7 @@ def manager_of(*agents, weights=None, **options):
 
 
 def test_ensemble_act_is_a_valid_action_and_learn_works():
-    """Part 3, test 20, with agents that learn, for choices and for a Box."""
+    """With agents that learn, for choices and for a Box."""
     for env in (TinyDiscrete(), TinyBox()):
         members = [LinearAgent(env.observation_space, env.action_space, seed=k) for k in range(3)]
         manager = manager_of(*members)

@@ -29,7 +29,7 @@ def towards(skill):
 
 
 def test_spawn_on_dormant_continues_training(lab, skilled):
-    """Part 3, test 2: the variant is installed in the agent that trains, and windows go on."""
+    """The variant is installed in the agent that trains, and windows go on."""
     agent = skilled()
     manager = PolicyManager(max_spawns=2, seed=3)
     result = lab.controller(agent, [manager.as_callback(agent)], level=skilled.level).run()
