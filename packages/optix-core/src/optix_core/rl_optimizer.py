@@ -65,6 +65,8 @@ class RLOptimizer:
         trial_agent_factory: Makes the agents of trials instead of ``agent_factory``.
         search_options: Further arguments of :class:`~optix_core.search.orchestrator.TrialOrchestrator`.
         warm_start: Begin with the winner's weights; False: with its hyperparameters only.
+        durability: ``"power"``: checkpoints survive a power failure; ``"process"``: a killed process only, which is
+            quicker.
         loop_options: Thresholds of the state machine and options of the controller; see
             :class:`~optix_core.loop.config.LoopConfig` and :class:`~optix_core.loop.loop_controller.LoopController`.
         run_dir: Exactly this directory instead of a new one below ``checkpoint_dir``.
@@ -129,6 +131,7 @@ class RLOptimizer:
         *,
         search_options: Mapping[str, Any] | None = None,
         warm_start: bool = True,
+        durability: str = "power",
         max_steps: int | None = None,
         max_seconds: float | None = None,
         delta: float | None = None,
@@ -150,12 +153,14 @@ class RLOptimizer:
         self._callbacks = list(callbacks or ())
         self._root = Path(checkpoint_dir)
         self._run_dir = None if run_dir is None else Path(run_dir)
+        if durability not in {"power", "process"}:
+            raise ConfigError(f"durability is {durability!r}; it must be 'power' or 'process'")
         if resume and run_dir is None:
             raise ConfigError("resume=True needs run_dir, the directory of the run to continue")
         self._resume = resume
         self._run_config = dict(run_config or {})
         self._seed = seed
-        self._max_snapshots = max_snapshots
+        self._registry_options: dict[str, Any] = {"max_snapshots": max_snapshots, "durability": durability}
         self._scheduler_options: dict[str, Any] = {
             "base_interval": base_interval,
             "backoff_factor": backoff_factor,
@@ -380,7 +385,7 @@ class RLOptimizer:
         from optix_core.loop.loop_controller import LoopController
 
         directory = self._open_run()
-        registry = directory.registry(max_snapshots=self._max_snapshots)
+        registry = directory.registry(**self._registry_options)
         log = directory.log()
         if self._start is not None:
             log.write("warm_start", **self._start.numbers)

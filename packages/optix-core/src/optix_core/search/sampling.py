@@ -7,6 +7,7 @@ count, so the proposals depend on the study alone.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -65,7 +66,9 @@ def make_pruner(pruner: Any, plan: Plan) -> optuna.pruners.BasePruner:
             interval_steps=plan.pruner_interval * plan.rung,
         )
     if pruner == "wilcoxon":
-        return optuna.pruners.WilcoxonPruner()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # it is asked for by name
+            return optuna.pruners.WilcoxonPruner()
     if pruner in {"none", None}:
         return optuna.pruners.NopPruner()
     raise ConfigError(

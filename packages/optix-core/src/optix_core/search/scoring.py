@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optix_core.errors import ConfigError
 from optix_core.seeding import Domain, generator
@@ -33,12 +34,16 @@ def aggregated(scores: Sequence[float], how: Aggregate = "mean") -> float:
     a quarter is no whole number of scores, the score at its border counts in part. For fewer than three it is the mean.
     """
     values = np.sort(np.asarray(scores, np.float64))
-    if how == "mean" or values.size < 3:
-        return float(values.mean())
-    edges = np.arange(values.size + 1, dtype=np.float64)
-    low, high = values.size / 4, values.size * 3 / 4
-    weights = np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0.0, None)
-    return float(values @ weights / weights.sum())
+    return float(values @ _weights(values.size, how))
+
+
+def _weights(n: int, how: Aggregate) -> NDArray[np.float64]:
+    """``[n]``: what each of ``n`` scores in ascending order counts; sums to 1."""
+    if how == "mean" or n < 3:
+        return np.full(n, 1 / n)
+    edges = np.arange(n + 1, dtype=np.float64)
+    inside = np.minimum(edges[1:], n * 3 / 4) - np.maximum(edges[:-1], n / 4)
+    return np.clip(inside, 0.0, None) / (n / 2)
 
 
 def interval_of(
@@ -56,7 +61,7 @@ def interval_of(
     values = np.asarray(scores, np.float64)
     rng = generator(0, Domain.CONFIRMATION, values.size)  # the same scores always give the same interval
     drawn = values[rng.integers(values.size, size=(RESAMPLES, values.size))]
-    means = [aggregated([float(v) for v in row], how) for row in drawn]
+    means = np.sort(drawn, axis=1) @ _weights(values.size, how)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return MeanInterval(mean=centre, low=float(low), high=float(high), n=values.size)

@@ -114,6 +114,7 @@ class Trainer:
             "confirm_episodes": CONFIRM_EPISODES,
             "checkpoint_every": 1_000_000_000,
             "max_snapshots": 1,
+            "durability": "process",
             **checked_options(options),
         }
         self._checkpoint_score_fn = checkpoint_score_fn
