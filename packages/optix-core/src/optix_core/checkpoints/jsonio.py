@@ -20,18 +20,19 @@ class JsonProblem(ValueError):
 
 def canonical(value: Any) -> bytes:
     """The one spelling of ``value``, for digests: sorted keys, no spaces, ASCII escapes, no NaN."""
-    return _dump(value, sort_keys=True)
+    return _CANONICAL.encode(value).encode("ascii")
 
 
 def ordered(value: Any) -> bytes:
     """Like :func:`canonical`, with keys in their own order, because a state's order may matter to its owner."""
-    return _dump(value, sort_keys=False)
+    return _ORDERED.encode(value).encode("ascii")
 
 
-def _dump(value: Any, *, sort_keys: bool) -> bytes:
-    # ASCII, because lone surrogates have no UTF-8 form but are legal in Python strings.
-    text = json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-    return text.encode("ascii")
+# ASCII, because lone surrogates have no UTF-8 form but are legal in Python strings. Made once: logs are written often.
+_CANONICAL, _ORDERED = (
+    json.JSONEncoder(sort_keys=sort, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    for sort in (True, False)
+)
 
 
 def parse_object(data: bytes | bytearray | memoryview, limit: int = MAX_JSON_BYTES) -> JsonObject:
