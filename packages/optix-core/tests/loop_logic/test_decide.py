@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from optix_core.errors import ConfigError
-from optix_core.loop.records import Action, LoopConfig, LoopSnapshot, ProbeReport, Verdict, WindowReport
+from optix_core.loop.records import (
+    Action,
+    DormantReport,
+    LoopConfig,
+    LoopSnapshot,
+    ProbeReport,
+    Verdict,
+    WindowReport,
+)
 from optix_core.loop.stop_reason import StopReason
-from optix_core.loop.transition import decide, decide_probe, restart
+from optix_core.loop.transition import decide, decide_dormant, decide_probe, restart
 from optix_core.loop.transition_table import TRANSITIONS, transition_table
 from optix_core.types import LoopState
 
@@ -590,3 +598,73 @@ def test_after_the_level_was_accepted_the_old_one_is_forgotten():
     decisions = play_with_errors([*CLIMB, *[30.0, 31.0] * 10], [8.0] * 28, config=config)
     assert sum(Action.ROLL_BACK in d.actions for d in decisions) == 1
     assert sum("level_accepted" in d.events for d in decisions) == 1
+
+
+# ------------------------------------------------------------------ after convergence
+
+
+def asked(**more):
+    """A run at a ceiling whose convergence somebody wants to be asked about; stops where it is asked or ends."""
+    config, snapshot = replace(LoopConfig(), **({"probe": False} | more)), LoopSnapshot()
+    for window, score in enumerate([*(float(50 * k) for k in range(11)), *[500.0] * 40]):
+        report = WindowReport(window=window, score=score, can_spawn=True, windows=window + 1, max_windows=40)
+        decision = decide(snapshot, report, config)
+        snapshot = decision.snapshot
+        if decision.stop is not None or Action.SPAWN in decision.actions:
+            return decision, config
+    raise AssertionError("never converged")
+
+
+@pytest.mark.parametrize("watching", [False, True])
+def test_convergence_asks_first_if_somebody_wants_to_be_asked(watching):
+    decision, config = asked(keep_watching=watching)
+    assert Action.SPAWN in decision.actions
+    assert Action.TUNE not in decision.actions
+    assert decision.stop is None
+    assert decision.snapshot.state is LoopState.DORMANT
+    gone_on = decide_dormant(decision.snapshot, DormantReport(go_on=True, numbers={"spawns": 1.0}), config)
+    assert gone_on.snapshot == restart(decision.snapshot, config).snapshot
+    assert gone_on.snapshot.state is LoopState.ACTIVE
+    assert gone_on.snapshot.best == decision.snapshot.best == 500.0
+    assert gone_on.snapshot.scores == ()
+    assert gone_on.stop is None
+    assert gone_on.numbers["spawns"] == 1.0
+    ended = decide_dormant(decision.snapshot, DormantReport(go_on=False), config)
+    assert ended.snapshot.state is (LoopState.WATCHDOG if watching else LoopState.DORMANT)
+    assert ended.stop is (None if watching else StopReason.CONVERGED)
+    json.dumps([gone_on.to_log(), ended.to_log()])
+
+
+def test_a_run_that_ends_anyway_is_not_asked_about():
+    decision, _ = asked()
+    window = decision.snapshot.evaluations - 1
+    config = replace(LoopConfig(), probe=False)
+    snapshot = LoopSnapshot()
+    for index, score in enumerate([*(float(50 * k) for k in range(11)), *[500.0] * 40][: window + 1]):
+        report = WindowReport(
+            window=index, score=score, can_spawn=True, windows=index + 1, max_windows=window + 1
+        )
+        last = decide(snapshot, report, config)
+        snapshot = last.snapshot
+    assert last.stop is StopReason.MAX_WINDOWS
+    assert Action.SPAWN not in last.actions
+
+
+def test_a_probe_without_gain_asks_too():
+    quiet = play([*(float(50 * k) for k in range(11)), *[500.0] * 20], LoopConfig(), stop=False)[-1].snapshot
+    nothing = ProbeReport(gain=0.0, gain_lower=-1.0, n=9, can_spawn=True)
+    decision = decide_probe(quiet, nothing, LoopConfig())
+    assert decision.actions == (Action.SPAWN,)
+    assert decision.stop is None
+
+
+def test_reasons_of_an_ended_evolution_have_their_numbers():
+    decision, config = asked()
+    numbers = {"spawns": 4.0, "replaced": 1.0, "fruitless": 3.0}
+    for reason in (StopReason.VARIANTS_USED_UP, StopReason.VARIANTS_DO_NOT_HELP, StopReason.CONVERGED):
+        ended = decide_dormant(
+            decision.snapshot, DormantReport(go_on=False, reason=reason, numbers=numbers), config
+        )
+        assert ended.stop is reason
+        assert reason.is_convergence
+        assert "nan" not in ended.stop_sentence
