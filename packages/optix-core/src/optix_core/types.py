@@ -8,10 +8,12 @@ environment is an
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -259,6 +261,13 @@ class HyperparamSet:
     def copy(self) -> HyperparamSet:
         """An independent set with the same values."""
         return HyperparamSet(dict(self.params), self.episode_id, self.timestamp)
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether two values of a hyperparameter are the same, numbers up to single precision (agents may hold that)."""
+    if isinstance(a, bool) or isinstance(b, bool) or not isinstance(a, Real) or not isinstance(b, Real):
+        return bool(a == b)
+    return math.isclose(a, b, rel_tol=1e-6, abs_tol=0.0)
 
 
 @dataclass(frozen=True, slots=True)

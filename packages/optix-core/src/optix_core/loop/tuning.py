@@ -12,8 +12,7 @@ from optix_core.loop.branching import Experiment, can_branch, continue_from, run
 from optix_core.loop.records import ProbeReport
 from optix_core.state import Stateful
 from optix_core.stats.comparison import MIN_EPISODES, compare_returns
-from optix_core.tuners.probe import same_value
-from optix_core.types import HyperparamSet
+from optix_core.types import HyperparamSet, same_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from optix_core.tuners.space import Number, UnitSpace, as_number
-from optix_core.types import ParamBounds
+from optix_core.tuners.space import Number, UnitSpace
+from optix_core.types import ParamBounds, same_value
 
 _KICK = (0.15, 0.35)  # of the range: how far an exploratory move goes
-_SAME = 1e-6  # relative: agents may store a value in single precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +148,3 @@ class Prober:
 def same_values(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether both hold the same values, numbers up to single precision."""
     return a.keys() == b.keys() and all(same_value(value, b[name]) for name, value in a.items())
-
-
-def same_value(a: Any, b: Any) -> bool:
-    """Whether both are the same value, numbers up to single precision."""
-    x, y = as_number(a), as_number(b)
-    if x is None or y is None:
-        return bool(a == b)
-    return math.isclose(x, y, rel_tol=_SAME, abs_tol=0.0)
