@@ -22,6 +22,7 @@ from optix_core.plugins.records import CORE
 from optix_core.plugins.registry import Registry, configure, default_registry, register_plugin, use_registry
 from optix_core.plugins.switches import Switches
 
+CALLBACKS = ["progress", "rich", "tensorboard", "wandb"]
 TUNERS = ["spsa", "momentum", "backoff", "pbt", "adaptive", "replay", "fixed"]
 
 
@@ -36,7 +37,7 @@ def test_cores_own_components_come_through_the_same_hooks(kit) -> None:
     assert registry.records[0].provides == {
         "pipeline": ["batch", "vector", "evaluation"],
         "tuner": TUNERS,
-        "callback": ["progress"],
+        "callback": CALLBACKS,
         "evaluator": ["mean_return"],
         "exporter": ["onnx", "numpy"],
         "env_provider": ["optix"],
@@ -52,7 +53,7 @@ def test_lookups_of_every_kind(kit) -> None:
         assert getattr(registry, kind)() == ()
         with pytest.raises(PluginNotFound, match="No plugin offers any"):
             getattr(registry, kind[:-1])("x")
-    assert [c.spec.name for c in registry.callbacks()] == ["progress"]
+    assert [c.spec.name for c in registry.callbacks()] == CALLBACKS
     assert registry.callback("progress").spec.kind == "callback"
     assert registry.evaluator("mean_return").spec.kind == "evaluator"
     assert [c.spec.name for c in registry.evaluators()] == ["mean_return"]
