@@ -98,3 +98,23 @@ def test_tuners_by_name_with_options_or_the_default() -> None:
 def test_top_level_settings_inside_agent_are_sent_back() -> None:
     with pytest.raises(ConfigError, match=r"agent.seed is spelled seed, at the top level"):
         config(agent={"seed": 3})
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("momentum", {"alpha": 0.1, "every": 3}),
+        ("backoff", {"perturbation_scale": 0.1, "mode": "two_probe"}),
+        ("pbt", {"population": 3, "explore_scale": 0.2}),
+        ("adaptive", {"autocorr_threshold": 0.4, "pbt_history_size": 9}),
+    ],
+)
+def test_every_tuner_takes_its_options_from_a_configuration(name: str, options: dict) -> None:
+    tuner = build_tuner_from_config(config(tuner={"name": name, **options}))
+    assert tuner is not None
+    for option in ("mode", "every", "alpha", "population", "explore_scale"):
+        if option in options:
+            assert getattr(tuner, option) == options[option]
+    with pytest.raises(ConfigError, match="unknown setting 'tuner.evry'"):
+        config(tuner={"name": name, "evry": 1})
+    assert build_tuner_from_config(config(tuner={"name": name})) == name
