@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import types
+from pathlib import Path
+
 import pytest
 
 from optix_core.plugins.registry import Registry
@@ -12,6 +16,16 @@ COMPONENTS = [
     for c in Registry().components()
     if c.record.first_party and c.spec.kind in {"agent", *CHECKS_BY_KIND}
 ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaves_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Loggers write below the current folder; wandb is no part of the tested set, and would want an account."""
+    monkeypatch.chdir(tmp_path)
+    session = types.SimpleNamespace(step=0, log=lambda values, step: None, finish=lambda: None)
+    module = types.ModuleType("wandb")
+    setattr(module, "init", lambda **options: session)  # noqa: B010 - a module made up here has no declared attributes
+    monkeypatch.setitem(sys.modules, "wandb", module)
 
 
 @pytest.mark.parametrize("kind, name", COMPONENTS)
