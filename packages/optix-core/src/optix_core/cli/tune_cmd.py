@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         winner = winning_config(config, report)
         write_config(target, winner, report)
         if not args.json:
-            _show(report, target)
+            _show(report, target, winner)
         if args.run:
             return _train(winner, search, args, {"tune": {**report.as_data(), "config_file": str(target)}})
     if args.json:
@@ -155,7 +155,7 @@ def _opening(config: TrainConfig, search: TrialOrchestrator, args: argparse.Name
     ]
 
 
-def _show(report: SearchReport, target: Path) -> None:
+def _show(report: SearchReport, target: Path, config: TrainConfig) -> None:
     from optix_core.cli.output import table
     from optix_core.cli.running import shown_path
     from optix_core.search.configured import repeat_command
@@ -180,7 +180,7 @@ def _show(report: SearchReport, target: Path) -> None:
     place = shlex.quote(shown_path(target))
     print(f"config   {shown_path(target)}")
     print(f"next     optix train --config {place}")
-    again = repeat_command(target, report)
+    again = repeat_command(target, report, config)
     if again is not None:
         print(f"repeat   {again}")
 

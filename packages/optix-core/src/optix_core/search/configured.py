@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FIRST_LINE = "# Found by optix tune"
 TRIAL_SETTINGS = {"keep_watching": True, "probe_windows": 0, "confirm_episodes": CONFIRM_EPISODES}
 """What trials do differently from other trainings, as settings under ``optimizer``."""
+_CHANGEABLE = frozenset({"confirm_episodes"})
+"""Those of them that a configuration can set otherwise."""
 
 
 def configured_search(
@@ -79,7 +81,7 @@ def configured_search(
     def make_validation(*, seed: int) -> BasePipeline:
         return validation_pipeline(make_env, episodes, seed)
 
-    ignored = OURS | set(TRIAL_SETTINGS) - {"confirm_episodes"}
+    ignored = OURS | (set(TRIAL_SETTINGS) - _CHANGEABLE)
     shared = {name: value for name, value in config.optimizer.items() if name not in ignored}
     search = TrialOrchestrator(
         make_agent,
@@ -157,7 +159,7 @@ def write_config(path: Path, config: TrainConfig, report: SearchReport) -> None:
         ConfigError: The file cannot be written.
     """
     comments = [f"{FIRST_LINE} in study {report.study}", *report.lines()[1:]]
-    again = repeat_command(path, report)
+    again = repeat_command(path, report, config)
     if again is not None:
         comments += ["Repeats the first run on a fresh seed, to the same score:", again]
     comments.append("Without [tuner], hyperparameters are tuned further while training.")
@@ -171,12 +173,12 @@ def write_config(path: Path, config: TrainConfig, report: SearchReport) -> None:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def repeat_command(path: Path, report: SearchReport) -> str | None:
+def repeat_command(path: Path, report: SearchReport, config: TrainConfig) -> str | None:
     """The command that repeats the winner's first training on a fresh seed; None if there was none."""
     winner = report.winner
     if not winner.fresh_scores:
         return None
-    settings = {**TRIAL_SETTINGS}
+    settings = {n: v for n, v in TRIAL_SETTINGS.items() if n not in _CHANGEABLE or n not in config.optimizer}
     words = [f"optimizer.{name}={str(value).lower()}" for name, value in settings.items()]
     words = [f"max_steps={report.trial_steps}", f"--seed {winner.fresh_seeds[0]}", *words]
     return f"optix train --config {shlex.quote(str(path))} {' '.join(words)}"
