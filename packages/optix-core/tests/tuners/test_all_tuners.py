@@ -106,6 +106,21 @@ def test_a_constant_score_never_moves_the_centre(name: str, mode: str) -> None:
 
 
 @each_tuner
+def test_a_score_that_becomes_constant_stops_what_moved(name: str) -> None:
+    tuner, params, history, bases = make(name, "two_probe", every=4), dict(START), [], []
+    for i in range(160):
+        score = -float(((position(params) - 0.7) ** 2).sum()) if i < 80 else 3.0
+        history.append(EvalMetrics(score, {}, i, 0.0))
+        params = tuner.suggest(HyperparamSet(dict(params)), history).params
+        if not tuner.is_probing:
+            bases.append((i, params))
+    assert bases[0][1] != next(base for i, base in bases if i > 80)
+    settled = [base for i, base in bases if i > 92]  # the last cycle that saw a difference is over
+    assert len(settled) > 10
+    assert all(base == settled[0] for base in settled)
+
+
+@each_tuner
 def test_a_learning_trend_alone_moves_nothing(name: str) -> None:
     tuner, params, history, probed = make(name, "two_probe", every=3), dict(START), [], 0
     for i in range(60):
@@ -375,3 +390,29 @@ def test_a_conclusion_needs_the_right_trial_and_all_its_arms(name: str) -> None:
         tuner.conclude(trial, [[1.0]], paired=True)
     with pytest.raises(ValueError, match="not the one proposed last"):
         make(name).conclude(trial, [[1.0]] * len(trial.arms), paired=True)
+
+
+@pytest.mark.parametrize("name", ["momentum", "backoff"])
+def test_a_trial_along_one_coordinate_leaves_the_others_exactly(name: str) -> None:
+    bounds = {"a": (1, 100), "b": (1, 100), "x": (0.0, 1.0)}
+    tuner, params = TUNERS[name](bounds, seed=2, every=1), {"a": 50, "b": 50, "x": 0.37}
+    turns = []
+    for i in range(30):
+        trial = tuner.propose(HyperparamSet(dict(params)), [EvalMetrics(0.0, {}, i, 0.0, ())])
+        probed = trial.details["parameter"]
+        turns.append(probed)
+        for arm in trial.arms:
+            assert {k: v for k, v in arm.items() if k != probed} == {
+                k: params[k] for k in params if k != probed
+            }
+        returns = [[arm["a"] + 100 * arm["x"] - arm["b"] + e for e in (0.0, 0.1, 0.3)] for arm in trial.arms]
+        after = tuner.conclude(trial, returns, paired=True).params
+        assert {k: v for k, v in after.items() if k != probed} == {
+            k: params[k] for k in params if k != probed
+        }
+        assert (after[probed] >= params[probed]) == (probed != "b") or after[probed] == params[probed]
+        params = after
+    assert turns[:6] == ["a", "b", "x"] * 2
+    assert params["a"] > 60
+    assert params["b"] < 40
+    assert params["x"] > 0.45

@@ -59,14 +59,17 @@ class TwoArmTuner(SpaceTuner):
             )
         details.setdefault("outcome", "decided: the centre moves towards the better arm")
         details["standardised"] = found.standard
-        arm = probe.plus if found.winner == 0 else probe.minus
-        # At least as far as the arm that was shown to be better, and never against the evidence.
         towards = [
-            math.copysign(max(abs(step) if step * (u_arm - u) > 0 else 0.0, abs(u_arm - u)), u_arm - u)
-            for step, u_arm, u in zip(steps, arm, probe.centre, strict=True)
+            self._towards(step, (plus, minus)[found.winner] - centre) if plus != minus else 0.0
+            for step, plus, minus, centre in zip(steps, probe.plus, probe.minus, probe.centre, strict=True)
         ]
         params = self._prober.moved(probe, towards)
         return TrialVerdict(params=params, keep_arm=found.keep, committed=True, details=details)
+
+    @staticmethod
+    def _towards(step: float, to_arm: float) -> float:
+        """At least as far as the arm that was shown to be better, and never against the evidence."""
+        return math.copysign(max(abs(step) if step * to_arm > 0 else 0.0, abs(to_arm)), to_arm)
 
     @abstractmethod
     def judged(self, probe: Probe, found: Judgement) -> list[float]:
