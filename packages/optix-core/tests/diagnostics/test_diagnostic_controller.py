@@ -296,3 +296,45 @@ def test_a_run_logs_what_fired_and_stores_its_state(tmp_path):
     again = optimizer(max_episodes=8, resume=True)
     again.run()
     assert [f.window for f in again.controller.cycle.diagnostics.firings] == [5]
+
+
+def test_it_sees_no_window_of_an_experiment(tmp_path):
+    """Neither branches nor windows in which a tuner probes: it would change what they measure."""
+    from optix_core.base_optimizer import BaseOptimizer
+    from optix_core.checkpoints.registry import CheckpointRegistry
+    from optix_core.loop.backoff_scheduler import BackoffScheduler
+    from optix_core.loop.loop_controller import LoopController
+    from optix_core.testing.fakes import ScriptedEvaluator, ScriptedPipeline
+
+    class Probing(BaseOptimizer):
+        probing = False
+
+        def suggest(self, current_hyperparams, metrics_history):
+            self.probing = not self.probing
+            return current_hyperparams
+
+        @property
+        def is_probing(self):
+            return self.probing
+
+    class Watching:
+        windows = ()
+
+        def step(self, episode_id, agent, diagnostics):
+            self.windows = (*self.windows, episode_id)
+            assert diagnostics["discrete_actions"] is True
+            assert diagnostics["score"] == 0.0
+
+    watching = Watching()
+    loop = LoopController(
+        ScriptedAgent(), ScriptedEvaluator(range(100)), Probing(), ScriptedPipeline(), CheckpointRegistry(tmp_path),
+        BackoffScheduler(), max_episodes=6, diagnostic_controller=watching, handle_signals=False,
+    )  # fmt: skip
+    loop.run()
+    assert watching.windows == (0, 2, 4)
+    loop.tuning._tuner.probing = False
+    window = loop.trainer.train()
+    loop.cycle.observe(window, branch=True)
+    assert watching.windows == (0, 2, 4)
+    loop.cycle.observe(window)
+    assert watching.windows == (0, 2, 4, 6)

@@ -24,13 +24,14 @@ class Skilled(ScriptedAgent):
 
     def __init__(self, skill=0.2, **more):
         super().__init__(hyperparams={"skill": skill, "layers": 2, "double": True}, **more)
-        self.weights_noise = []
+        self.weights_noise, self.learned_then = [], []
 
     def level(self):
         return min(100.0 - 100.0 * abs(0.8 - self._params["skill"]), 10.0 * self.learned)
 
     def perturb_weights(self, noise_scale, *, seed=None):
         self.weights_noise.append((noise_scale, seed))
+        self.learned_then.append(self.learned)
 
 
 class Validation(BasePipeline):

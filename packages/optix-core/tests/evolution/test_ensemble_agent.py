@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from optix_core.base_agent import BaseAgent, StepwiseLearning
-from optix_core.errors import ConfigError, IncompatibleCheckpoint
+from optix_core.errors import ConfigError, CorruptCheckpoint, IncompatibleCheckpoint
 from optix_core.evolution import EnsembleAgent, PolicyManager
 from optix_core.evolution.combining import combined, vote
 from optix_core.testing.agents.front import check_agent
@@ -305,3 +305,15 @@ def test_scripted_agents_can_be_members(tmp_path):
     agent.load_weights(str(tmp_path / "w"))
     assert agents[1].learned == 5
     assert agent.policy_manager.weights == [0.25, 0.75]
+
+
+def test_one_damaged_member_leaves_all_as_they_were(tmp_path):
+    agent, other = trained(3), fresh()
+    agent.save_weights(str(tmp_path / "w"))
+    (tmp_path / "w" / "member-1" / "weights").write_bytes(b"damaged")
+    before = other.state_dict()
+    with pytest.raises(CorruptCheckpoint):
+        other.load_weights(str(tmp_path / "w"))
+    np.testing.assert_equal(other.state_dict()["members"], before["members"])
+    with pytest.raises(IncompatibleCheckpoint, match="2 members"):
+        fresh(members=3).load_weights(str(tmp_path / "w"))

@@ -43,6 +43,10 @@ def test_spawn_on_dormant_continues_training(lab, skilled):
     assert "2 variants" in result.message
     assert result.state is LoopState.DORMANT
     restarts = [d for d in lab.numbers("decision") if "variant" in d["events"]]
+    trained = [i for i, (kind, _) in enumerate(lab.events("window", "spawned")) if kind == "spawned"]
+    assert (
+        agent.learned_then[0] < trained[0]
+    )  # not what had converged, but the best of it, is where a variant begins
     assert [d["transitions"] for d in restarts] == [[["DORMANT", "ACTIVE", "restart"]]] * 2
     assert all(d["stop"] is None for d in restarts)
 
