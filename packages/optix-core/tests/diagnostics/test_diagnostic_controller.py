@@ -148,7 +148,7 @@ def test_a_stuck_explorer_gets_another_chance_and_then_its_minimum_back():
     assert agent.get_hyperparams().params["epsilon_min"] == 0.05
 
 
-@pytest.mark.parametrize(("unit", "zero"), [(1.0, 0.0), (1e3, 0.0), (1e-3, -500.0)])
+@pytest.mark.parametrize("unit, zero", [(1.0, 0.0), (1e3, 0.0), (1e-3, -500.0)])
 def test_who_is_stuck_depends_on_neither_unit_nor_zero(unit, zero):
     def play(scores):
         numbers = [
@@ -336,5 +336,5 @@ def test_it_sees_no_window_of_an_experiment(tmp_path):
     window = loop.trainer.train()
     loop.cycle.observe(window, branch=True)
     assert watching.windows == (0, 2, 4)
-    loop.cycle.observe(window)
+    loop.cycle.observe(window, branch=False)
     assert watching.windows == (0, 2, 4, 6)
