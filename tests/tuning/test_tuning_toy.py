@@ -27,6 +27,7 @@ def toy() -> ModuleType:
 
 def test_the_gates_hold(toy: ModuleType) -> None:
     assert all(toy.gates(toy.table(25)).values())
+    assert all(toy.price(toy.table(10, ["fixed", "spsa"], **toy.FROM_THE_OPTIMUM)).values())
 
 
 def test_a_tuner_that_walks_the_wrong_way_fails_them(
