@@ -4,6 +4,7 @@ import io
 import sys
 import threading
 import time
+import types
 
 import pytest
 from rich.console import Console
@@ -96,6 +97,7 @@ def test_no_line_is_wider_than_the_terminal(model, width):
     lines = picture(model, width).splitlines()
     assert lines
     assert max(map(len, lines)) <= width
+    assert (len(lines) == 1) == (width < 48)
 
 
 def test_an_ascii_terminal_gets_ascii(model):
@@ -181,6 +183,27 @@ def test_without_a_terminal_there_are_plain_lines(quick, capsys):
     assert "new best: score" in out
     assert out.splitlines()[-1].endswith("STOPPED (the run has ended)")
     assert dashboards() == []
+
+
+def test_a_notebook_gets_one_output_that_is_updated(quick, monkeypatch):
+    shown, updates = [], []
+
+    class Handle:
+        def update(self, data, raw):
+            updates.append(data["text/plain"])
+
+    display = types.ModuleType("IPython.display")
+    display.display = lambda data, raw, display_id: (shown.append(data["text/plain"]), Handle())[1]
+    shell = types.ModuleType("IPython")
+    shell.get_ipython = lambda: type("ZMQInteractiveShell", (), {})()
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    result = quick(callbacks=[RichDashboardCallback(title="mine", refresh_per_second=50)]).run()
+    assert result.callback_faults == {}
+    assert len(shown) == 1
+    assert "mine" in shown[0]
+    assert "STOPPED" in [*shown, *updates][-1]
+    assert "\x1b" not in "".join([*shown, *updates])
 
 
 def test_a_reader_that_has_gone_harms_nobody(quick):

@@ -96,6 +96,22 @@ def test_a_failing_listener_is_switched_off_and_the_run_goes_on(quick):
     assert [e.numbers["disabled"] for e in failures] == [False, False, True]
 
 
+def test_failures_in_a_row_are_those_of_one_kind_of_event(quick):
+    tries = []
+
+    class Fails(StreamCallback):
+        def received(self, event):
+            if event.kind == "decision":
+                tries.append(event.seq)
+                raise OSError("disk full")
+
+    recorder = Recorder()
+    quick(callbacks=[Fails(), recorder]).run()
+    decisions = [e.seq for e in recorder.heard if e.kind == "decision"]
+    assert len(decisions) > 3
+    assert tries == decisions[:3]  # windows went well in between
+
+
 def test_a_listener_is_closed_when_the_run_fails(quick):
     class Poison(LoopCallback):
         critical = True
@@ -182,6 +198,23 @@ def test_evaluations_carry_the_interval_of_the_mean_return(quick):
         assert event.numbers["interval"] == [expected.low, expected.high]
         assert event.numbers["metrics"]["val_score"] == metrics.primary_score
         assert event.numbers["evaluated_episodes"] == len(metrics.episode_returns)
+
+
+def test_the_interval_is_as_wide_as_the_returns_are_spread():
+    from optix_core.loop.cycle import _evaluation
+    from optix_core.loop.records import Decision, LoopSnapshot, Verdict
+
+    decision = Decision(snapshot=LoopSnapshot(), verdict=Verdict.STEADY)
+    told = _evaluation(decision, metrics(2.0, 0, (1.0, 2.0, 3.0)))
+    low, high = told["interval"]
+    assert (low + high) / 2 == pytest.approx(2.0)
+    assert (high - low) / 2 == pytest.approx(
+        4.302652729911275 / math.sqrt(3)
+    )  # Student's t, two degrees of freedom
+    assert "interval" not in _evaluation(decision, metrics(2.0, 0, (1.0, 2.0)))
+    assert "interval" not in _evaluation(decision, metrics(2.0, 0, (1.0, 2.0, math.nan)))
+    answer = Decision(snapshot=LoopSnapshot(), verdict=None)
+    assert set(_evaluation(answer, metrics(2.0))) == {"train_score"}
 
 
 # --- outside of the loop ------------------------------------------------------------------------------------------

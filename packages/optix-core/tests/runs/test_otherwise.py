@@ -42,6 +42,14 @@ def test_convergence_names_the_bound_and_the_delta_that_would_have_gone_on():
     assert pytest.approx(0.8, rel=1e-3) == 0.03333 * 1.2 / 0.05
 
 
+def test_where_the_run_stops_the_stop_says_it_once():
+    both = {"transitions": [["COOLING", "DORMANT", "converged"]], "numbers": BOUND}
+    state, stop = Storyteller().tell(decision(stop="CONVERGED", stop_sentence="converged", **both))
+    assert (state.otherwise, stop.otherwise != "") == ("", True)
+    [state] = Storyteller().tell(decision(**both))  # with keep_watching, for example
+    assert "1.2" in state.otherwise
+
+
 def test_a_probe_says_how_much_was_missing():
     assert "it was 2.5 short" in near("probe", gain=1.0, gain_lower=-2.5)
     assert "of at most 0 (it was 0.5)" in near("probe", gain=1.0, gain_lower=0.5)

@@ -69,6 +69,12 @@ def test_speed_is_not_measured_across_an_interruption():
     assert reader.read(event("window", 300, elapsed=10.0)) == {"metrics/steps_per_second": 100.0}
 
 
+def test_no_speed_without_time():
+    reader = ScalarReader()
+    reader.read(event("window", 100, elapsed=1.0))
+    assert reader.read(event("window", 200, elapsed=1.0)) == {}
+
+
 def test_what_a_branch_trained_is_no_metric_of_the_run():
     found = ScalarReader().read(event("window", diagnostics={"loss": 1.0}, train_return=2.0, branch=True))
     assert found == {}

@@ -45,11 +45,13 @@ def test_quick_and_careful_encoding_read_back_alike(tmp_path: Path) -> None:
     }
     log.write("plain", **plain)
     log.write("odd", **odd)
+    log.write("escaped", a={"$float": "nan", "$$": 1})
     deep: list = [1]
     for _ in range(100):
         deep = [deep]
     log.write("deep", nested=deep)
-    first, second, third = log.read(strict=True)
+    first, second, escaped, third = log.read(strict=True)
+    assert escaped.numbers == {"a": {"$float": "nan", "$$": 1}}
     assert first.numbers == plain
     assert math.isnan(second.numbers["nan"])
     assert second.numbers["$dollar"] == {"$x": 1}
