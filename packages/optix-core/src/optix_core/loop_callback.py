@@ -53,7 +53,11 @@ class RunEventListener(Protocol):
     """Observers that want the run's whole event stream: every line of the decision log, at the moment it is written."""
 
     def on_run_event(self, event: LogEvent) -> None:
-        """One event, in the order of their numbers; ``event.step`` (environment steps) never falls within a session."""
+        """One event, in the order of their numbers.
+
+        ``event.step`` (environment steps) never falls within a session, but for its end: a session that was
+        interrupted in an experiment ends at the step before it, from where it is resumed.
+        """
         ...
 
 

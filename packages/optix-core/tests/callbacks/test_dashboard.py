@@ -195,7 +195,7 @@ def test_a_notebook_gets_one_output_that_is_updated(quick, monkeypatch):
     display = types.ModuleType("IPython.display")
     display.display = lambda data, raw, display_id: (shown.append(data["text/plain"]), Handle())[1]
     shell = types.ModuleType("IPython")
-    shell.get_ipython = lambda: type("ZMQInteractiveShell", (), {})()
+    shell.get_ipython = type("ZMQInteractiveShell", (), {})
     monkeypatch.setitem(sys.modules, "IPython", shell)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     result = quick(callbacks=[RichDashboardCallback(title="mine", refresh_per_second=50)]).run()
