@@ -134,7 +134,9 @@ def test_what_went_wrong_is_in_the_decision_log(tmp_path):
     loop, pipeline = loop_over(source, tmp_path / "r")
     loop.run()
     told = logged(tmp_path / "r", "live")
-    assert 1 <= len(told) <= 4  # only where something happened: a reconnect is seen early, the cut when it is reached
+    assert (
+        1 <= len(told) <= 4
+    )  # only where something happened: a reconnect is seen early, the cut when it is reached
     assert (told[-1]["reconnects"], told[-1]["gaps"]) == (2, 2)
     assert all(line["produced"] == line["consumed"] + line["buffered"] for line in told)
     assert source.begun == [0, 100, 250]

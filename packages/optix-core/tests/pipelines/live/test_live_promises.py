@@ -127,11 +127,9 @@ def test_lv1_the_books_balance_at_any_moment(overflow):
     assert sum(w.length for w in windows) < last.consumed
 
 
+MOVES = st.sampled_from([1, 1, 1, 1, 1, 2, 3, 0, -1, -2, None])
 ACTIONS = st.lists(
-    st.one_of(
-        st.tuples(st.just("put"), st.integers(0, 12) | st.none()), st.just(("take",)), st.just(("again",))
-    ),
-    max_size=60,
+    st.one_of(st.tuples(st.just("put"), MOVES), st.just(("take",)), st.just(("again",))), max_size=60
 )
 
 
@@ -144,10 +142,11 @@ ACTIONS = st.lists(
 @settings(max_examples=150)
 def test_lv1_lv7_whatever_happens_to_the_buffer_it_keeps_count_and_order(actions, overflow, window, capacity):
     buffer = ItemBuffer(capacity, overflow, reorder_window=window, reorder_wait=0.0)
-    taken, put = [], 0
+    taken, put, number = [], 0, 10
     for action in actions:
         if action[0] == "put":
-            buffer.put(item(put) if action[1] is None else item(put, seq=action[1]))
+            number += action[1] or 0
+            buffer.put(item(put) if action[1] is None else item(put, seq=number))
             put += 1
         elif action[0] == "take":
             got = buffer.take(0.0)
@@ -301,6 +300,18 @@ def test_lv4_dropping_the_newest_keeps_the_oldest():
     assert pairs(windows)[:3] == [(0, 1), (1, 2), (2, 3)]
     assert all(b == a + 1 for a, b in pairs(windows))
     assert pipeline.counters.dropped >= 5
+
+
+@pytest.mark.parametrize("overflow, left", [("drop_oldest", [2, 3, 4]), ("drop_newest", [0, 1, 4])])
+def test_lv4_what_follows_a_lost_item_is_marked(overflow, left):
+    buffer = ItemBuffer(2, overflow)
+    for k in range(4):
+        buffer.put(item(k))
+    taken = [buffer.take(0.0)]
+    buffer.put(item(4))
+    taken += [buffer.take(0.0), buffer.take(0.0)]
+    assert [got.index for got in taken] == left
+    assert [got.gap for got in taken] == [overflow == "drop_oldest", False, overflow == "drop_newest"]
 
 
 def test_lv4_a_gap_truncates_the_episode_and_gives_no_return():
