@@ -117,6 +117,50 @@ def test_greedy_batches_agree_with_single_actions_where_actions_have_other_names
     assert set(batch.tolist()) <= set(range(5, 5 + int(env.action_space.n)))
 
 
+class Masked(gym.Env):
+    """Two of four actions are allowed, others in every step; what is not allowed raises."""
+
+    observation_space = gym.spaces.Dict(
+        {"observation": gym.spaces.Box(-1, 1, (3,), np.float32), "action_mask": gym.spaces.MultiBinary(4)}
+    )
+    action_space = gym.spaces.Discrete(4)
+
+    def _seen(self):
+        self.allowed = self.rng.choice(4, 2, replace=False).tolist()
+        mask = np.isin(np.arange(4), self.allowed).astype(np.int8)
+        return {"observation": self.rng.uniform(-1, 1, 3).astype(np.float32), "action_mask": mask}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.rng, self.t = np.random.default_rng(seed), 0
+        return self._seen(), {}
+
+    def step(self, action):
+        assert int(action) in self.allowed
+        self.t += 1
+        return self._seen(), 1.0, False, self.t >= 10, {}
+
+
+@pytest.mark.parametrize("name", ["PPO", "DQN"])
+def test_what_a_mask_forbids_is_never_done(name):
+    env = Masked()
+    agent = ensemble(name, env, count=3)
+    pipeline, validation = (
+        BatchPipeline(env, window_size=32, seed=0),
+        EvaluationPipeline(Masked, episodes=4, seed=0),
+    )
+    for one in (pipeline, validation):
+        one.set_agent(agent)
+        one.setup()
+    windows = pipeline.episodes()
+    for _ in range(4):
+        agent.learn(next(windows))
+    assert [e.episode_return for e in validation.evaluate(0).episodes] == [10.0] * 4
+    observation, _ = env.reset(seed=1)
+    for deterministic in (True, False) * 5:
+        observation, *_ = env.step(agent.act(observation, deterministic=deterministic))
+
+
 def test_noise_from_a_seed_is_the_same_whatever_was_drawn_before():
     env = TinyDiscrete()
     one, two = members("PPO", env, 1)[0], members("PPO", env, 1)[0]

@@ -31,7 +31,7 @@ COLLAPSE_SHARE = 0.5
 """The part of everything learned so far that a collapse loses."""
 
 COLLAPSE_SIGMAS = 4.0
-"""How many standard errors of the difference, known from episodes, must lie between what was reached and a collapsed score."""
+"""How many standard errors of the difference, known from episodes, lie between what was reached and a collapse."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ class WindowReport:
             evaluation failed.
         checkpoint_score: What ``checkpoint_score_fn`` returned; the best policy is judged by it, or by ``score``
             where it is None.
-        score_se: Standard error of ``score`` from the episodes behind it. With it a collapse is known before the scores'
-            own noise is.
+        score_se: Standard error of ``score`` from the episodes behind it. With it a collapse is known before the
+            scores' own noise is.
         probing: The values in force are a tuner's experiment: a drop then is no degradation. Masks nothing else.
         can_roll_back: There is a best policy to go back to, and going back is wanted.
         diverged: Training diagnostics of this window were not finite.
