@@ -78,12 +78,14 @@ STARTS: dict[str, dict[str, dict[str, Any]]] = {
 """Deliberately bad values, and none; the learning rates are 30 times the default of 3e-4, and a thirtieth of it."""
 REQUIRED_STARTS = ("lr-high", "lr-low")
 ARMS = ("fixed", "default", "sham", "selection", "walk")
+TO_BEAT = ("fixed", "sham", "walk")
+"""By the area under the curve of validation scores: at the end a task with a ceiling tells the arms apart no more."""
 TUNING_BUDGETS = 2
 """All arms may use so many times the budget, branches and probes included."""
 TUNING_SEEDS = 5
 LEAST_RECOVERY = 0.8
 MOST_COST = 0.1
-"""What the default tuner may lose where the start was good, as a share of the way from random to tuned."""
+"""What the default tuner may lose where the start was good, of score and area, as a share of the tuned way."""
 
 FAULTS = ("weights", "learning-rate")
 ROLLBACK_SEEDS = 25

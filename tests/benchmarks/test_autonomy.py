@@ -73,7 +73,10 @@ def tuned(protocols, scores):
         name, start = job.task.split("/")
         if name == "cartpole":
             level = 490.0 if job.arm == "tuned" else scores.get(start, {}).get(job.arm, 100.0)
-            found.append((job, {"returns": [level + job.seed] * 10, "commits": 0, "trials": 1}))
+            curve = [(0, level + job.seed), (job.settings["steps"], level)]
+            found.append(
+                (job, {"returns": [level + job.seed] * 10, "curve": curve, "commits": 0, "trials": 1})
+            )
     return found
 
 
@@ -82,7 +85,7 @@ def test_tuning_is_judged_by_recovery_and_against_every_control():
     good = {"good": {"default": 490.0}, "lr-high": {"default": 450.0}, "lr-low": {"default": 450.0}}
     verdict = verdicts.tuning(tuned(protocols, good))
     assert all(held for _, held in verdict.bounds)
-    assert len(verdict.bounds) == 9
+    assert len(verdict.bounds) == 10
     for start, arm, level in (
         ("lr-high", "walk", 460.0),
         ("lr-low", "default", 300.0),
@@ -92,6 +95,14 @@ def test_tuning_is_judged_by_recovery_and_against_every_control():
         worse[start][arm] = level
         verdict = verdicts.tuning(tuned(protocols, worse))
         assert [text for text, held in verdict.bounds if not held], (start, arm)
+
+
+def test_the_area_is_the_mean_over_all_steps():
+    _, _, verdicts = parts()
+    assert verdicts.area([(50, 10.0), (75, 30.0)], 100, 2.0) == pytest.approx(
+        (50 * 2 + 25 * 10 + 25 * 30) / 100
+    )
+    assert verdicts.area([], 100, 2.0) == 2.0
 
 
 def test_a_collapse_that_nobody_undid_is_a_miss():

@@ -19,6 +19,16 @@ from optix_torch import GaussianActor, TorchGaussianPPOAgent, TorchPPOAgent, gau
 
 sys.path.append(str(Path(__file__).parent))  # for the modules that several tests share
 
+SLOW_SECONDS = 3600
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that train for minutes get an hour each."""
+    for item in items:
+        if item.get_closest_marker("slow") is not None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
 OBS = 3
 CASES = [("discrete", "closed_form"), ("discrete", "autograd"), ("box", "closed_form"), ("box", "autograd")]
 
