@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optix_core.base_agent import ActingState
 from optix_core.base_pipeline import BasePipeline, SeededEvaluation
-from optix_core.errors import ConfigError
+from optix_core.errors import ConfigError, StreamError
 from optix_core.state import Stateful
 
 if TYPE_CHECKING:
@@ -110,7 +110,13 @@ class Validator:
             return self._pipeline.evaluate(index, episodes=episodes)
         if self._windows is None:
             self._windows = self._pipeline.episodes()
-        return next(self._windows)
+        data = next(self._windows, None)
+        if data is None:
+            raise StreamError(
+                f"the validation pipeline {type(self._pipeline).__name__} ended, so nothing can be measured any more. "
+                "Validate on something without an end, for example EvaluationPipeline on a simulator."
+            )
+        return data
 
     def state_dict(self) -> State:
         """Counters, and the pipeline's own state if it has one."""

@@ -197,3 +197,26 @@ def test_a_bonus_for_novelty_works_on_live_windows(tmp_path):
     assert pipeline.counters.balanced
     assert pipeline.is_live is True
     pipeline.teardown()
+
+
+def test_validation_may_be_live_and_its_end_is_an_error(tmp_path):
+    def on(items):
+        return LivePipeline(
+            Numbered(items),
+            episode_boundary_fn=LivePipeline.every_n_steps(16),
+            end_on_done=False,
+            max_episode_steps=8,
+        )
+
+    loop = RLOptimizer(
+        linear(),
+        on(400),
+        optimizer="fixed",
+        val_pipeline=on(60),
+        run_dir=tmp_path / "r",
+        validation_share=10.0,
+        handle_signals=False,
+    )
+    with pytest.raises(StreamError, match="validation pipeline LivePipeline ended"):
+        loop.run()
+    assert len(logged(tmp_path / "r", "decision")) >= 1
