@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -124,19 +123,12 @@ class Trainer:
     def train(self, params: Mapping[str, Any], seed: int, place: Path, watch: Watch) -> Outcome:
         """Train once in the directory ``place``, which must not exist.
 
-        Whatever happens, environments and agent are released; on an error the directory is removed as well.
+        Whatever happens, environments and agent are released.
 
         Raises:
             NoScore: There was no finite score.
             Exception: As the agent, the environment or ``watch`` did.
         """
-        try:
-            return self._train(params, seed, place, watch)
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
-
-    def _train(self, params: Mapping[str, Any], seed: int, place: Path, watch: Watch) -> Outcome:
         begun = time.monotonic()
         agent = call_seeded(self._agent_factory, seed, dict(params))
         pipelines: list[BasePipeline] = []
