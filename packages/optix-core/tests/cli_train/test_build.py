@@ -115,6 +115,6 @@ def test_every_tuner_takes_its_options_from_a_configuration(name: str, options: 
     for option in ("mode", "every", "alpha", "population", "explore_scale"):
         if option in options:
             assert getattr(tuner, option) == options[option]
-    with pytest.raises(ConfigError, match="unknown setting 'tuner.evry'"):
+    with pytest.raises(ConfigError, match=r"unknown setting 'tuner\.evry'"):
         config(tuner={"name": name, "evry": 1})
     assert build_tuner_from_config(config(tuner={"name": name})) == name
