@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("optuna")
+
 QUICK = ("tune", "CartPole-v1", "window_size=64", "--trials", "3", "--trial-steps", "200", "--top-k", "2")
 QUICK = (*QUICK, "--confirm-seeds", "3", "--storage", "journal:trials.log", "optimizer.confirm_episodes=4")
 
