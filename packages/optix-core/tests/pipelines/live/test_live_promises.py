@@ -808,6 +808,7 @@ def chaos(seed):
     windows, pipeline = run(
         Chaos(seed),
         agent,
+        windows=10_000,
         buffer_size=rng.choice([1, 4, 1000]),
         overflow=rng.choice(["block", "drop_oldest", "drop_newest"]),
         reorder_wait=0.001,
