@@ -210,21 +210,22 @@ def test_studies_have_names_of_their_own(search):
 # --- several processes --------------------------------------------------------------------------------------------
 
 
-def worker(url, name, slow, marker):
+def worker(url, name, slow, marker, temporary):
     command = [sys.executable, str(TOYS / "study_worker.py"), url, name, slow, str(marker)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # a killed process cannot remove its files, so they go where the test's own are
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_two_processes_share_a_journal_and_one_is_killed(folder):
     url = f"journal:{folder}/study.log"
-    slow = worker(url, "s", "slow", folder / "marker")
+    slow = worker(url, "s", "slow", folder / "marker", folder)
     deadline = time.monotonic() + 120
     while not (folder / "marker").exists():  # it is in the middle of its first training now
         assert time.monotonic() < deadline
         assert slow.poll() is None, slow.communicate()
         time.sleep(0.02)
-    quick = worker(url, "s", "quick", folder / "unused")
+    quick = worker(url, "s", "quick", folder / "unused", folder)
     storage = open_storage(url)
 
     def finished():
