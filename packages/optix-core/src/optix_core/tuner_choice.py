@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from optix_core.errors import ConfigError
 
@@ -27,6 +27,14 @@ class BindableTuner(Protocol):
     ) -> None:
         """Take what is missing; what was given stays."""
         ...
+
+
+LOOKING_AROUND = {"perturbation_scale": 0.25, "learning_rate": 0.25}
+"""How SPSA begins where nobody chose a tuner: with arms half a range apart, because values may be far off.
+
+Both branches of a trial are trained in any case, and arms that are alike cannot be told apart while there is still much
+to be won. Probes narrow as the gain sequences have it, once trials decide.
+"""
 
 
 def chosen_tuner(
@@ -62,7 +70,9 @@ def chosen_tuner(
         )
     # Without branches the tuners of core can still probe in the windows of ordinary training.
     probing = {"spsa", "momentum", "backoff", "pbt", "adaptive"}
-    options = {"mode": "two_probe"} if name in probing and not can_branch else {}
+    options: dict[str, Any] = {"mode": "two_probe"} if name in probing and not can_branch else {}
+    if choice is None and can_branch:
+        options = dict(LOOKING_AROUND)
     tuner: BaseOptimizer = default_registry().create(
         "tuner", name, param_bounds=bounds, log_params=logs, **options
     )

@@ -123,7 +123,7 @@ class WindowTrainer:
         if self.windows_left() < 1 or left < 1:
             return False
         per_window = self._pipeline.steps_per_window
-        if per_window is None:  # not known beforehand: a pipeline that can keep to a limit is always given one
+        if per_window is None:  # not known beforehand: a pipeline that keeps to a limit is always given one
             if math.isfinite(left):
                 self._pipeline.limit_next_window(int(left))
             return True
