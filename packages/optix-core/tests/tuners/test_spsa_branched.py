@@ -185,7 +185,11 @@ def test_at_a_bound_the_true_distance_is_the_denominator() -> None:
 
 
 def test_values_outside_their_range_widen_it_and_this_is_reported() -> None:
-    trial = propose(tuner(), {**START, "lr": 0.5})
+    t = tuner()
+    asked = propose(t, {**START, "lr": 0.5})
+    assert asked.arms[1]["lr"] == 0.5
+    t.conclude(asked, [[0.0, 0.1, 0.2], [1.0, 1.1, 1.3]], paired=True)  # it is better than a value inside
+    trial = propose(t, {**START, "lr": 0.5})
     assert trial.details["widened"] == {"lr": [1e-5, 1e-1]}
     assert all(0 < arm["lr"] <= 0.5 for arm in trial.arms)
 

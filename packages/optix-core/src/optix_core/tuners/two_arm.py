@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optix_core.base_optimizer import Trial, TrialVerdict
 from optix_core.tuners.base import SpaceTuner
+from optix_core.tuners.gains import DifferenceScale
+from optix_core.tuners.homing import Homing
 from optix_core.tuners.judging import Judgement, judge
 from optix_core.tuners.probe import Probe
 
 if TYPE_CHECKING:
+    from optix_core.state import State
     from optix_core.types import History
 
 
 class TwoArmTuner(SpaceTuner):
-    """Moves its centre towards the better of two arms, where the interval of their difference excludes zero."""
+    """Moves its centre towards the better of two arms, where the interval of their difference excludes zero.
+
+    Values outside of their declared ranges are asked about first, see :mod:`optix_core.tuners.homing`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._homing = Homing()
 
     def begin_trial(self, params: dict[str, Any], history: History) -> Trial | None:
         """Two arms around ``params``, trained from the present state."""
+        space = self._prober.space(params)
+        inside = self._homing.inside(space, params)
+        if inside:
+            return self._begin_homing(params, inside, space.widened, history)
         probe = self.draw_probe(params)
         if probe is None:
             return None
@@ -47,7 +61,8 @@ class TwoArmTuner(SpaceTuner):
             ValueError: ``trial`` is not the one proposed last, or the number of arms differs.
         """
         probe, before = self._taken_up(trial, arm_returns)
-        assert probe is not None
+        if probe is None:
+            return self._conclude_homing(trial, arm_returns, before, paired=paired)
         found = judge(arm_returns, before, self._scale, paired=paired, confidence=self.confidence)
         self._ties = self._ties + 1 if found.tie else 0
         details = dict(found.details)
@@ -65,6 +80,67 @@ class TwoArmTuner(SpaceTuner):
         ]
         params = self._prober.moved(probe, towards)
         return TrialVerdict(params=params, keep_arm=found.keep, committed=True, details=details)
+
+    def _begin_homing(
+        self,
+        params: dict[str, Any],
+        inside: Mapping[str, Any],
+        declared: Mapping[str, tuple[float, float]],
+        history: History,
+    ) -> Trial:
+        details = {
+            "outside": {
+                name: {"value": params[name], "declared": list(declared[name]), "tried": value}
+                for name, value in inside.items()
+            }
+        }
+        trial = Trial(
+            arms=({**params, **inside}, dict(params)),
+            windows=self._homing.windows(self.windows_per_arm),
+            label=f"{self.label}: values outside of their ranges",
+            details=details,
+        )
+        self._pending = (trial, None, history[-1].episode_returns)
+        return trial
+
+    def _conclude_homing(
+        self, trial: Trial, arm_returns: Sequence[Sequence[float]], before: Sequence[float], *, paired: bool
+    ) -> TrialVerdict:
+        # a scale of its own: what such a leap gains says nothing about the steps that follow
+        found = judge(arm_returns, before, DifferenceScale(), paired=paired, confidence=self.confidence)
+        taken = found.decided and found.winner == 0
+        self._homing.learned(trial.details["outside"], decided=found.decided)
+        outcome = "undecided: asked again with longer branches"
+        if found.decided:
+            outcome = (
+                "decided: into the declared ranges" if taken else "decided: the values outside are better"
+            )
+        elif not self._homing.asking:
+            outcome = "undecided: the values outside are left as they are"
+        return TrialVerdict(
+            params=dict(trial.arms[0 if taken else 1]),
+            keep_arm=found.keep,
+            committed=taken,
+            details={"outcome": outcome, **found.details},
+        )
+
+    def _due(self) -> bool:
+        if self._homing.asking and self._last_start is not None:
+            return self._seen > self._last_start  # an open question is asked again at the next evaluation
+        return super()._due()
+
+    def state_dict(self) -> State:
+        """As for every tuner, and what was asked about values outside of their ranges."""
+        return {**super().state_dict(), "homing": self._homing.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``.
+
+        Raises:
+            ConfigError: It was written by a tuner in the other mode.
+        """
+        super().load_state_dict(state)
+        self._homing.load_state_dict(state["homing"])
 
     @staticmethod
     def _towards(step: float, to_arm: float) -> float:
