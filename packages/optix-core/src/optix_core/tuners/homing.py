@@ -2,8 +2,8 @@
 
 A range says where whoever wrote the algorithm expects good values. A start far outside of it is more often a slip (a
 learning rate of 1e-5 where 1e-4 to 3e-3 are sensible) than an insight, and small steps from there would cost a run. So
-one trial compares the present values with the same ones pulled into their ranges. Nothing changes unless episodes decide;
-a user whose odd value is right keeps it.
+one trial compares the present values with the same ones pulled into their ranges. Nothing changes unless episodes
+decide; a user whose odd value is right keeps it.
 """
 
 from __future__ import annotations
