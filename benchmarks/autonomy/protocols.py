@@ -97,7 +97,13 @@ QUIET_WINDOWS = 30
 MOST_FALSE_ROLLBACKS = QUIET_RUNS * QUIET_WINDOWS / 500
 """The stated rate: at most one in 500 evaluations."""
 
-PROTOCOLS = ("stopping", "tuning", "rollback", "quiet")
+SPAWNING_TASKS = ("pendulum", "lunar-lander")
+SPAWNING_STEPS = {"pendulum": 300_000, "lunar-lander": 600_000}
+SPAWNING_ARMS = ("stop", "spawn", "restart")
+"""End at convergence; go on with variants of the best policy; begin anew with another seed (both use up the steps)."""
+SPAWNING_SEEDS = 5
+
+PROTOCOLS = ("stopping", "tuning", "rollback", "quiet", "spawning")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +127,14 @@ class Job:
 
 def jobs_of(protocol: str, seeds: int | None = None) -> list[Job]:
     """All jobs of one protocol, seed by seed, so that an interrupted benchmark has whole pairs."""
-    return {"stopping": _stopping, "tuning": _tuning, "rollback": _rollback, "quiet": _quiet}[protocol](seeds)
+    makers = {
+        "stopping": _stopping,
+        "tuning": _tuning,
+        "rollback": _rollback,
+        "quiet": _quiet,
+        "spawning": _spawning,
+    }
+    return makers[protocol](seeds)
 
 
 def _stopping(seeds: int | None) -> list[Job]:
@@ -198,4 +211,24 @@ def _quiet(seeds: int | None) -> list[Job]:
             settings={"runs": QUIET_RUNS // 10, "windows": QUIET_WINDOWS},
         )
         for block in range(seeds or 10)
+    ]
+
+
+def _spawning(seeds: int | None) -> list[Job]:
+    tasks = {task.name: task for task in STOPPING}
+    return [
+        Job(
+            protocol="spawning",
+            task=name,
+            arm=arm,
+            seed=seed,
+            settings={
+                "env": tasks[name].env,
+                "algorithm": tasks[name].algorithm,
+                "steps": SPAWNING_STEPS[name],
+            },
+        )
+        for seed in range(seeds or SPAWNING_SEEDS)
+        for name in SPAWNING_TASKS
+        for arm in SPAWNING_ARMS
     ]

@@ -218,7 +218,53 @@ def quiet(results):
     return found
 
 
-VERDICTS = {"stopping": stopping, "tuning": tuning, "rollback": rollback, "quiet": quiet}
+def spawning(results):
+    """Three things to do with the rest of the steps; no bound: it is reported whether variants pay."""
+    found = Verdict(
+        (
+            "task",
+            "arm",
+            "score (IQM)",
+            "steps (median)",
+            "variants made / taken over",
+            "spawn minus this arm, 95 %",
+        )
+    )
+    runs_of = defaultdict(dict)
+    for job, result in results:
+        runs_of[job.task, job.arm][job.seed] = result
+    for task in p.SPAWNING_TASKS:
+        ours = {seed: np.mean(result["returns"]) for seed, result in runs_of[task, "spawn"].items()}
+        for arm in p.SPAWNING_ARMS:
+            runs = runs_of[task, arm]
+            if not runs:
+                continue
+            level = float(iqm([np.mean(result["returns"]) for result in runs.values()]))
+            low, high = bootstrap_interval([result["returns"] for result in runs.values()])
+            both = sorted(set(runs) & set(ours))
+            compared = arm != "spawn" and len(both) > 1
+            gap = _paired([ours[s] - np.mean(runs[s]["returns"]) for s in both]) if compared else None
+            made, taken = (sum(result[key] for result in runs.values()) for key in ("spawns", "replaced"))
+            found.rows.append(
+                (
+                    f"`{task}`",
+                    arm,
+                    f"{level:.1f} [{low:.1f}, {high:.1f}] n={len(runs)}",
+                    f"{np.median([result['steps'] for result in runs.values()]):,.0f}",
+                    f"{made} / {taken}",
+                    "" if gap is None else f"{gap[0]:+.1f} [{gap[1]:+.1f}, {gap[2]:+.1f}]",
+                )
+            )
+    return found
+
+
+VERDICTS = {
+    "stopping": stopping,
+    "tuning": tuning,
+    "rollback": rollback,
+    "quiet": quiet,
+    "spawning": spawning,
+}
 
 
 def _by(results, key):

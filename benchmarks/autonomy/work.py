@@ -17,7 +17,7 @@ from autonomy.faults import Curve, Fault, events_below
 from autonomy.protocols import EPISODES
 from common import machine, versions
 
-from optix_core import EvaluationPipeline, Optimizer, make_agent
+from optix_core import EvaluationPipeline, Optimizer, PolicyManager, make_agent
 from optix_core.plugins.envs import make_env
 from optix_core.seeding import Domain, derive_seed
 
@@ -27,9 +27,14 @@ NEVER = 10**9
 
 def run(job):
     started = time.process_time()
-    found = {"stopping": stopping, "tuning": tuning, "rollback": rollback, "quiet": quiet}[job["protocol"]](
-        job, job["settings"]
-    )
+    kinds = {
+        "stopping": stopping,
+        "tuning": tuning,
+        "rollback": rollback,
+        "quiet": quiet,
+        "spawning": spawning,
+    }
+    found = kinds[job["protocol"]](job, job["settings"])
     return {
         **found,
         "cpu_seconds": time.process_time() - started,
@@ -88,12 +93,30 @@ def quiet(job, settings):
     return {"runs": settings["runs"], "false_rollbacks": count}
 
 
-def trained(job, settings, agent_options, *, watched=None, **options):
+def spawning(job, settings):
+    """What to do with the steps that are left at convergence."""
+    if job["arm"] == "stop":
+        return trained(job, settings, {})
+    if job["arm"] == "spawn":
+        return trained(job, settings, {}, evolves=True)
+    best, left, steps, attempts = None, settings["steps"], 0, 0
+    while left > 0:
+        again = {**job, "seed": derive_seed(job["seed"], Domain.TRIAL, attempts) if attempts else job["seed"]}
+        found = trained(again, {**settings, "steps": left}, {})
+        attempts, steps, left = attempts + 1, steps + found["steps"], left - found["steps"]
+        # chosen by what the run itself confirmed, as somebody would who restarts by hand
+        if best is None or found["confirmed"] > best["confirmed"]:
+            best = found
+    return {**best, "steps": steps, "attempts": attempts}
+
+
+def trained(job, settings, agent_options, *, watched=None, evolves=False, **options):
     """Train by the loop; what came of it, with the returned policy played on fresh episodes."""
     env = settings["env"]
     own = make_env(env)
     agent = make_agent(settings["algorithm"], own, seed=job["seed"], device="cpu", **agent_options)
     own.close()
+    variants = [PolicyManager(seed=job["seed"], max_spawns=100).as_callback(agent)] if evolves else []
     curve = Curve() if watched is None else watched
     with tempfile.TemporaryDirectory(prefix="optix-bench-") as folder:
         optimizer = Optimizer(
@@ -102,7 +125,7 @@ def trained(job, settings, agent_options, *, watched=None, **options):
             seed=job["seed"],
             checkpoint_dir=folder,
             max_steps=settings["steps"],
-            callbacks=[curve],
+            callbacks=[curve, *variants],
             **options,
         )
         curve.optimizer = optimizer
@@ -114,6 +137,9 @@ def trained(job, settings, agent_options, *, watched=None, **options):
         "steps": result.steps,
         "validation_steps": result.validation_steps,
         "stop_reason": result.stop_reason.name.lower(),
+        "confirmed": result.confirmation.mean,
+        "spawns": sum(event["kind"] == "spawned" for event in events),
+        "replaced": sum(event.get("replaced") is True for event in events if event["kind"] == "variant"),
         "curve": [(steps, score) for _, steps, score in curve.points],
         "rollbacks": sum(event["kind"] == "rolled_back" for event in events),
         "trials": len(trials),
