@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 
 from optix_core.base_optimizer import BaseOptimizer
-from optix_core.tuner_choice import LOOKING_AROUND
 from optix_core.tuners import (
     AdaptiveOptimizer,
     BackoffOptimizer,
@@ -143,7 +142,7 @@ ARMS: dict[str, Arm] = {
     "random walk": random_walk,
     "selection only": partial(branched, commit=False),
     **{name: partial(branched, tuner=name) for name in TUNERS},
-    "spsa, as the loop begins": partial(branched, **LOOKING_AROUND),
+    "spsa, wide": partial(branched, perturbation_scale=0.25, learning_rate=0.25),
     "spsa, 4 windows": partial(branched, windows_per_arm=4),
     **{f"{name}, two probes": partial(in_training, tuner=name) for name in TUNERS},
 }

@@ -160,7 +160,7 @@ SLIPS = [
     Slip("a discount of reward scaling that stays behind", "torch.stored.normalizing:Normalizers.set_gamma",
          [("self.reward.gamma = gamma", "pass")], "reward discount"),
     Slip("reward scaling that runs on over time limits", "torch.ppo:TorchPPOAgent._learn",
-         [('window.time_major("rewards"), boundary)', 'window.time_major("rewards"), terminated)')], "ppo scaled"),
+         [('("learning_rewards"), boundary)', '("learning_rewards"), terminated)')], "ppo scaled"),
     Slip("rewards scaled before their statistics move", "torch.stored.normalizing:Normalizers.rewards",
          [("self.reward.update(raw, boundary)", "pass")], "ppo scaled"),
     Slip("rewards that are centred", "core.normalizers:RewardNormalizer.normalize",

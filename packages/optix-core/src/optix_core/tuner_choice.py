@@ -29,14 +29,6 @@ class BindableTuner(Protocol):
         ...
 
 
-LOOKING_AROUND = {"perturbation_scale": 0.25, "learning_rate": 0.25}
-"""How SPSA begins where nobody chose a tuner: with arms half a range apart, because values may be far off.
-
-Both branches of a trial are trained in any case, and arms that are alike cannot be told apart while there is still much
-to be won. Probes narrow as the gain sequences have it, once trials decide.
-"""
-
-
 def chosen_tuner(
     choice: BaseOptimizer | str | None, agent: BaseAgent, seed: int | None, *, can_branch: bool
 ) -> BaseOptimizer | None:
@@ -71,8 +63,6 @@ def chosen_tuner(
     # Without branches the tuners of core can still probe in the windows of ordinary training.
     probing = {"spsa", "momentum", "backoff", "pbt", "adaptive"}
     options: dict[str, Any] = {"mode": "two_probe"} if name in probing and not can_branch else {}
-    if choice is None and can_branch:
-        options = dict(LOOKING_AROUND)
     tuner: BaseOptimizer = default_registry().create(
         "tuner", name, param_bounds=bounds, log_params=logs, **options
     )

@@ -6,7 +6,7 @@ import pytest
 
 from optix_core.errors import ConfigError
 from optix_core.testing.linear_agent import LinearAgent
-from optix_core.tuner_choice import LOOKING_AROUND, chosen_tuner
+from optix_core.tuner_choice import chosen_tuner
 from optix_core.tuners import FixedOptimizer, SPSAOptimizer
 
 
@@ -25,18 +25,15 @@ def agent():
     return Tunable.__new__(Tunable)
 
 
-def test_without_a_choice_spsa_looks_around_first(agent):
-    tuner = chosen_tuner(None, agent, 0, can_branch=True)
+@pytest.mark.parametrize("choice", [None, "spsa"])
+def test_spsa_in_branches_is_the_default(agent, choice):
+    tuner = chosen_tuner(choice, agent, 0, can_branch=True)
     assert isinstance(tuner, SPSAOptimizer)
-    assert tuner._gains.c == LOOKING_AROUND["perturbation_scale"] == 0.25
-    assert tuner.mode == "branched"
+    assert (tuner.mode, tuner._gains.c) == ("branched", 0.05)
+    assert tuner.param_bounds == Tunable.default_param_bounds
 
 
-def test_a_named_tuner_has_its_own_defaults(agent):
-    assert chosen_tuner("spsa", agent, 0, can_branch=True)._gains.c == 0.05
-
-
-def test_where_nothing_can_branch_it_probes_in_training_with_its_own_defaults(agent):
+def test_where_nothing_can_branch_it_probes_in_training(agent):
     tuner = chosen_tuner(None, agent, 0, can_branch=False)
     assert (tuner.mode, tuner._gains.c) == ("two_probe", 0.05)
 
