@@ -7,13 +7,15 @@ import time
 import types
 
 import pytest
-from rich.console import Console
 
 from optix_core import RichDashboardCallback
 from optix_core.callbacks.dashboard_model import MAX_HYPERPARAMS, MEANINGS, DashboardModel
-from optix_core.callbacks.dashboard_view import BARS, DashboardView, sparkline
 from optix_core.errors import ConfigError, MissingDependencyError
 from optix_core.types import LoopState
+
+Console = pytest.importorskip("rich.console").Console
+
+from optix_core.callbacks.dashboard_view import BARS, DashboardView, sparkline  # noqa: E402 - it needs rich
 
 PARAMS = {f"p{i}": float(i) for i in range(8)} | {"learning_rate": 3e-4, "gamma": 0.99}
 

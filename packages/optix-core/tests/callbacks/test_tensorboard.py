@@ -5,12 +5,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from optix_core import TensorBoardCallback
 from optix_core.errors import ConfigError, MissingDependencyError
 from optix_core.runs.run_directory import RunDirectory
 from optix_core.runs.scalar_export import export_csv, export_tensorboard
+
+EventAccumulator = pytest.importorskip(
+    "tensorboard.backend.event_processing.event_accumulator"
+).EventAccumulator
 
 RUNS = Path("runs") / "tensor_optix"
 

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("rich")
+pytest.importorskip("tensorboard")
+pytest.importorskip("matplotlib")
+
 PLUGINS = Path(__file__).parent / "plugin"
 QUICK = (
     "CartPole-v1",

@@ -14,6 +14,8 @@ from optix_core.runs.explain import story
 from optix_core.runs.plot import LINES, STATES, draw, save_plot
 from optix_core.types import LoopState
 
+pytest.importorskip("matplotlib")
+
 
 def events(*, finished: bool = True) -> list[LogEvent]:
     made: list[LogEvent] = []
