@@ -1,6 +1,7 @@
-"""What is measured, fixed before it is measured: tasks, arms, bounds. Everything here is plain data.
+"""What is measured: tasks, arms, bounds. Everything here is plain data.
 
-The bounds are written down once and are not moved when a result misses them; a missed bound is published as missed.
+Trial runs of single seeds shaped the faults and the choice of the area for comparisons (docs/autonomy.md says how). The
+bounds are not moved when a result misses them; a missed bound is published as missed.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import abstractmethod
 from collections import deque
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -183,9 +184,9 @@ class Screen(AbstractContextManager["Screen"]):
     def told(self, decisions: list[str]) -> None:
         """What was decided since."""
 
+    @abstractmethod
     def draw(self, *, last: bool) -> None:
         """The picture as it is now."""
-        raise NotImplementedError
 
     def __exit__(self, *_: object) -> None:
         """Nothing to put back."""
