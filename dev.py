@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -219,40 +220,111 @@ def say(text: str) -> None:
     print(f"dev.py: {text}", file=sys.stderr, flush=True)
 
 
-def call(command: list[str], changes: dict[str, str | None] | None = None, *, goes_on: bool = True) -> int:
-    """Run in the root until it ends, with environment variables set or (None) removed; returns its exit status.
+@contextlib.contextmanager
+def passing_signals_on(children):  # noqa: ANN001, ANN201 (as above)
+    """While ``children`` run: an interrupt at the keyboard reaches them too, a request to terminate is passed on.
 
-    An interrupt at the keyboard reaches the child too, which may want to save its work: we wait for it, and stop
-    afterwards when our own work would go on. A request to terminate is passed on.
+    Nothing of ours is interrupted: they may want to save their work, so the caller waits for them. Yields the signals
+    that came.
     """
-    env = dict(os.environ)
-    for name, value in (changes or {}).items():
-        env.pop(name, None)
-        if value is not None:
-            env[name] = value
     asked: list[int] = []
-    children: list[subprocess.Popen[bytes]] = []
 
     def pass_on(number: int, _: object) -> None:
         asked.append(number)
         if number == signal.SIGTERM:
-            for one in children:
-                one.terminate()
+            for child in children:
+                child.terminate()
 
-    # before the child starts: an interrupt that strikes while it starts must not lose it
+    # before a child starts: an interrupt that strikes while it starts must not lose it
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with subprocess.Popen(command, cwd=ROOT, env=env) as child:
-            children.append(child)
-            if signal.SIGTERM in asked:
-                child.terminate()
-            code = child.wait()
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def surroundings(changes: dict[str, str | None] | None) -> dict[str, str]:
+    """The environment variables of a child: ours, with some set or (None) removed."""
+    return {k: v for k, v in {**os.environ, **(changes or {})}.items() if v is not None}
+
+
+def as_a_shell(code: int) -> int:
+    """An exit status as a shell reports it, where a signal ended the child."""
+    return code if code >= 0 else 128 - code
+
+
+def call(command: list[str], changes: dict[str, str | None] | None = None, *, goes_on: bool = True) -> int:
+    """Run in the root until it ends, with environment variables set or (None) removed; returns its exit status.
+
+    After an interrupt we stop when our own work would go on.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    with (
+        passing_signals_on(children) as asked,
+        subprocess.Popen(command, cwd=ROOT, env=surroundings(changes)) as child,
+    ):
+        children.append(child)
+        if signal.SIGTERM in asked:
+            child.terminate()
+        code = child.wait()
     if signal.SIGINT in asked and goes_on:
         raise KeyboardInterrupt
-    return code if code >= 0 else 128 - code  # as a shell reports a signal
+    return as_a_shell(code)
+
+
+class Job:
+    """One command that runs beside others, its output in a file until it has ended."""
+
+    def __init__(self, name: str, command: list[str], changes: dict[str, str | None], log: Path) -> None:
+        self.name, self.command, self.changes, self.log = name, command, changes, log
+        self.code = 0
+        self.seconds = 0.0
+        self.child: subprocess.Popen[bytes]  # once it was started
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Run it in the root."""
+        self._since = time.monotonic()
+        with self.log.open("wb") as out:  # the child keeps a handle of its own
+            self.child = subprocess.Popen(
+                self.command, cwd=ROOT, env=surroundings(self.changes), stdout=out, stderr=subprocess.STDOUT
+            )
+        return self.child
+
+    def has_ended(self) -> bool:
+        """Whether it has, and how."""
+        code = self.child.poll()
+        if code is None:
+            return False
+        self.code, self.seconds = as_a_shell(code), time.monotonic() - self._since
+        return True
+
+
+def call_side_by_side(jobs: list[Job], at_once: int, done: Callable[[Job], None]) -> None:
+    """Run them in their order, so many at once; each is handed to ``done`` when it has ended.
+
+    Raises:
+        KeyboardInterrupt: We were interrupted; those that ran were waited for, the others not started.
+        Failed: We were asked to terminate, likewise.
+    """
+    waiting = list(jobs)
+    running: list[Job] = []
+    children: list[subprocess.Popen[bytes]] = []
+    with passing_signals_on(children) as asked:
+        while running or (waiting and not asked):
+            while waiting and not asked and len(running) < at_once:
+                running.append(waiting.pop(0))
+                children.append(running[-1].start())
+                if signal.SIGTERM in asked:
+                    children[-1].terminate()
+            time.sleep(0.05)
+            for job in [job for job in running if job.has_ended()]:
+                running.remove(job)
+                done(job)
+    if signal.SIGINT in asked:
+        raise KeyboardInterrupt
+    if asked:
+        raise Failed(f"terminated; not run: {', '.join(job.name for job in waiting) or 'nothing'}")
 
 
 def count(report: Path) -> tuple[int, int, int]:
@@ -282,44 +354,63 @@ def demo(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def test(options: argparse.Namespace, rest: list[str]) -> int:
-    """Run each package's tests in a process of its own, then the tests across packages."""
+    """Run each package's tests in a process of its own, and the tests across packages in another."""
     names = options.only.split(",") if options.only else list(SUITES)
     unknown = [name for name in names if name not in SUITES]
     if unknown:
         raise Failed(f"no suite is called {', '.join(unknown)}; there are {', '.join(SUITES)}")
+    if options.jobs is not None and options.jobs < 1:
+        raise Failed(f"--jobs {options.jobs}: at least one suite has to run")
+    at_once = min(options.jobs or os.cpu_count() or 1, len(names))
     python = str(main_environment())
     WORK.mkdir(exist_ok=True)
     # a setting of the person's own must not decide what the tests see
     clean: dict[str, str | None] = dict.fromkeys((k for k in os.environ if k.startswith("OPTIX_")), None)
     clean.update({name: os.environ.get(name, "1") for name in THREADS})
-    all_passed, all_failed, all_skipped, rows, empty = 0, 0, 0, [], 0
-    for name in names:
-        report = WORK / f"tests-{name}.xml"
-        report.unlink(missing_ok=True)
-        say(f"tests of {name}")
-        start = time.monotonic()
+    results: dict[str, tuple[int, int, int]] = {}
+    rows: dict[str, str] = {}
+    empty: list[str] = []
+
+    def report_of(name: str) -> Path:
+        return WORK / f"tests-{name}.xml"
+
+    def job_of(name: str) -> Job:
+        report_of(name).unlink(missing_ok=True)
         command = [python, "-m", "pytest", "-c", "pyproject.toml", "--rootdir", ".", SUITES[name]]
-        command += [f"--junitxml={report}", "-o", "junit_logging=no", *rest]
+        command += [f"--junitxml={report_of(name)}", "-o", "junit_logging=no", *rest]
         # core's own tests see no plugin at all, so that they cannot lean on an installed backend
-        code = call(command, {**clean, "OPTIX_PLUGINS": ""} if name == "core" else clean)
+        changes = {**clean, "OPTIX_PLUGINS": ""} if name == "core" else clean
+        return Job(name, command, changes, WORK / f"tests-{name}.log")
+
+    def done(job: Job) -> None:
+        sys.stdout.write(f"\n----- tests of {job.name} -----\n" + job.log.read_text(errors="replace"))
+        sys.stdout.flush()
         try:
-            passed, failed, skipped = count(report)
+            passed, failed, skipped = count(report_of(job.name))
         except (OSError, ET.ParseError, ValueError):
             passed, failed, skipped = 0, 1, 0  # pytest itself died: that must be seen in the total
-        if code == NO_TESTS and rest:
-            empty += 1  # arguments such as -k select tests of some suites only
-        elif code and not failed:
+        if job.code == NO_TESTS and rest:
+            empty.append(job.name)  # arguments such as -k select tests of some suites only
+        elif job.code and not failed:
             failed = 1
-        rows.append(
-            f"{name:12} {total_line(passed, failed, skipped)}  ({time.monotonic() - start:.0f} s, exit {code})"
+        results[job.name] = (passed, failed, skipped)
+        rows[job.name] = (
+            f"{job.name:12} {total_line(passed, failed, skipped)}  ({job.seconds:.0f} s, exit {job.code})"
         )
-        all_passed, all_failed, all_skipped = all_passed + passed, all_failed + failed, all_skipped + skipped
-    print("\n" + "\n".join(rows))
-    if empty == len(names):
+
+    # the longest first, so that it does not run alone in the end
+    jobs = [job_of(name) for name in sorted(names, key=lambda name: name != "cross")]
+    say(
+        f"tests of {', '.join(names)}, {at_once} at once; each tells what it does in {WORK.name}/tests-NAME.log"
+    )
+    call_side_by_side(jobs, at_once, done)
+    passed, failed, skipped = (sum(result[i] for result in results.values()) for i in range(3))
+    print("\n" + "\n".join(rows[name] for name in names))
+    if len(empty) == len(names):
         print(f"no test matches {' '.join(rest)}")
-        all_failed += 1
-    print(total_line(all_passed, all_failed, all_skipped), flush=True)
-    return 1 if all_failed else 0
+        failed += 1
+    print(total_line(passed, failed, skipped), flush=True)
+    return 1 if failed else 0
 
 
 def lint(options: argparse.Namespace, rest: list[str]) -> int:
@@ -433,6 +524,9 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="root seed; anything else goes to `optix train`"
     )
     made["test"].add_argument("--only", metavar="NAMES", help=f"some suites, with commas: {','.join(SUITES)}")
+    made["test"].add_argument(
+        "--jobs", type=int, metavar="N", help="suites at once (default: one for each processor)"
+    )
     made["lint"].add_argument("--fix", action="store_true", help="repair what can be repaired, and format")
     made["bench"].add_argument("name", metavar="NAME", help="; ".join(benchmarks()) or "none yet")
     made["build"].add_argument(

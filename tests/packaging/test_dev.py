@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import json
 import os
 import signal
@@ -280,6 +281,58 @@ def test_arguments_after_two_dashes_go_to_pytest(
     # a suite in which nothing is selected is no failure, but selecting nothing at all is
     assert suites.main(["test", "--only", "good,mixed", "--", "-k", "test_d or test_c"]) == 1
     assert suites.main(["test", "--only", "good", "--", "-k", "test_z"]) == 1
+
+
+def test_suites_run_side_by_side_and_their_output_stays_together(
+    suites: ModuleType, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Each of two suites waits for the other to have begun; what they print is not mixed."""
+    meet = (
+        "import pathlib, time\n"
+        "def test_meet():\n"
+        "    pathlib.Path('{own}').touch()\n"
+        "    for _ in range(200):\n"
+        "        if pathlib.Path('{other}').exists(): break\n"
+        "        print('{own} waits', flush=True); time.sleep(0.05)\n"
+        "    else: assert False\n"
+    )
+    for own, other in (("good", "mixed"), ("mixed", "good")):
+        text = meet.format(own=tmp_path / f"{own}.began", other=tmp_path / f"{other}.began")
+        (tmp_path / own / "test_it.py").write_text(text)
+    assert suites.main(["test", "--only", "good,mixed", "--jobs", "2", "--", "-s"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    of = [line.split(".began")[0].rsplit("/", 1)[-1] for line in lines if line.endswith("waits")]
+    assert len([a for a, b in itertools.pairwise(of) if a != b]) <= 1
+    (tmp_path / "good.began").unlink()
+    (tmp_path / "mixed.began").unlink()
+    assert suites.main(["test", "--only", "good,mixed", "--jobs", "1"]) == 1
+    assert suites.main(["test", "--only", "good", "--jobs", "0"]) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_suites_that_run_and_starts_no_other(
+    suites: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str], number: int
+) -> None:
+    began = tmp_path / "began"
+    (tmp_path / "good" / "test_it.py").write_text(
+        f"import pathlib, time\ndef test_a():\n    pathlib.Path({str(began)!r}).touch()\n    time.sleep(1.5)\n"
+    )
+
+    def strike() -> None:
+        while not began.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    striker = threading.Thread(target=strike)
+    striker.start()
+    code = suites.main(["test", "--only", "good,mixed", "--jobs", "1"])
+    striker.join()
+    assert code == (130 if number == signal.SIGINT else 2)
+    assert not (tmp_path / ".dev" / "tests-mixed.log").exists()
+    if number == signal.SIGTERM:
+        assert "terminated; not run: mixed" in capfd.readouterr().err
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
 
 
 def test_an_old_report_is_not_counted(
