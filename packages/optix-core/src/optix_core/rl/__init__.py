@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from optix_core.rl.structured import element_dtype as element_dtype
     from optix_core.rl.structured import pack as pack
     from optix_core.rl.structured import unpack as unpack
+    from optix_core.rl.vtrace import VTrace as VTrace
+    from optix_core.rl.vtrace import compute_vtrace_targets as compute_vtrace_targets
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -51,5 +53,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "element_dtype": ".structured",
         "pack": ".structured",
         "unpack": ".structured",
+        "VTrace": ".vtrace",
+        "compute_vtrace_targets": ".vtrace",
     },
 )

@@ -54,10 +54,10 @@ def generalized_advantage_estimation(
     >>> generalized_advantage_estimation(one, 0 * one, 0 * one, no, no, gamma=0.5, gae_lambda=1.0).ravel()
     array([1.75, 1.5 , 1.  ])
     """
-    _check_unit(gamma=gamma, gae_lambda=gae_lambda)
+    check_unit(gamma=gamma, gae_lambda=gae_lambda)
     r, v, following = (np.asarray(x, dtype=np.float64) for x in (rewards, values, next_values))
     ends, cuts = (np.asarray(x, dtype=np.bool_) for x in (terminated, boundary))
-    _check_shapes(rewards=r, values=v, next_values=following, terminated=ends, boundary=cuts)
+    check_shapes(rewards=r, values=v, next_values=following, terminated=ends, boundary=cuts)
     # Selection, not multiplication by zero: a critic may be NaN on a state that nothing follows.
     deltas = r + gamma * np.where(ends, 0.0, following) - v
     return _backward_sums(deltas, cuts | ends, gamma * gae_lambda)
@@ -92,10 +92,10 @@ def discounted_returns(
     Raises:
         ValueError: As for :func:`generalized_advantage_estimation`.
     """
-    _check_unit(gamma=gamma)
+    check_unit(gamma=gamma)
     r, following = (np.asarray(x, dtype=np.float64) for x in (rewards, next_values))
     ends, cuts = (np.asarray(x, dtype=np.bool_) for x in (terminated, boundary))
-    _check_shapes(rewards=r, next_values=following, terminated=ends, boundary=cuts)
+    check_shapes(rewards=r, next_values=following, terminated=ends, boundary=cuts)
     stops = cuts | ends
     bootstrapped = stops & ~ends
     bootstrapped[-1:] |= ~ends[-1:]
@@ -166,7 +166,8 @@ def _backward_sums(terms: Floats, stops: NDArray[np.bool_], decay: float) -> Flo
     return sums
 
 
-def _check_shapes(**arrays: NDArray[Any]) -> None:
+def check_shapes(**arrays: NDArray[Any]) -> None:
+    """Raise ValueError unless all arrays are ``[T, N]`` with the shape of ``rewards``."""
     shapes = {name: array.shape for name, array in arrays.items()}
     lead = shapes["rewards"]
     wrong = [f"{name} {shape}" for name, shape in shapes.items() if shape != lead]
@@ -175,7 +176,8 @@ def _check_shapes(**arrays: NDArray[Any]) -> None:
         raise ValueError(f"all arrays must be [T, N] of one shape; got {listed}")
 
 
-def _check_unit(**scalars: float) -> None:
+def check_unit(**scalars: float) -> None:
+    """Raise ValueError unless all numbers lie in [0, 1]."""
     for name, value in scalars.items():
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"{name} is {value}; it must lie in [0, 1]")
