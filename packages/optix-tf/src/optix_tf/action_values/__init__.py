@@ -1,0 +1,1 @@
+"""What agents with action values are made of: losses, networks, and the standard parts."""
