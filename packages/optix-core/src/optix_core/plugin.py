@@ -48,8 +48,11 @@ from optix_core.plugins.specs import ComponentSpec as ComponentSpec
 from optix_core.plugins.specs import EnvProviderSpec as EnvProviderSpec
 from optix_core.plugins.specs import EvaluatorSpec as EvaluatorSpec
 from optix_core.plugins.specs import ExporterSpec as ExporterSpec
+from optix_core.plugins.specs import GrowthGateSpec as GrowthGateSpec
 from optix_core.plugins.specs import MutatorSpec as MutatorSpec
+from optix_core.plugins.specs import NeuronTypeSpec as NeuronTypeSpec
 from optix_core.plugins.specs import PipelineSpec as PipelineSpec
+from optix_core.plugins.specs import PlasticityRuleSpec as PlasticityRuleSpec
 from optix_core.plugins.specs import RunnerSpec as RunnerSpec
 from optix_core.plugins.specs import TunerSpec as TunerSpec
 
@@ -67,10 +70,13 @@ __all__ = [
     "EnvProviderSpec",
     "EvaluatorSpec",
     "ExporterSpec",
+    "GrowthGateSpec",
     "Hyper",
     "MutatorSpec",
+    "NeuronTypeSpec",
     "Option",
     "PipelineSpec",
+    "PlasticityRuleSpec",
     "RunnerSpec",
     "SpecError",
     "Specs",

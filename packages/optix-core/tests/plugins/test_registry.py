@@ -49,7 +49,10 @@ def test_cores_own_components_come_through_the_same_hooks(kit) -> None:
 
 def test_lookups_of_every_kind(kit) -> None:
     registry = kit.registry()
-    for kind in ("agents", "topology_mutators", "runners", "commands"):
+    for kind in (
+        *("agents", "topology_mutators", "runners", "commands"),
+        *("neuron_types", "growth_gates", "plasticity_rules"),
+    ):
         assert getattr(registry, kind)() == ()
         with pytest.raises(PluginNotFound, match="No plugin offers any"):
             getattr(registry, kind[:-1])("x")

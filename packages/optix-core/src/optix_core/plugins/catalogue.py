@@ -14,8 +14,11 @@ from optix_core.plugins.specs import (
     EnvProviderSpec,
     EvaluatorSpec,
     ExporterSpec,
+    GrowthGateSpec,
     MutatorSpec,
+    NeuronTypeSpec,
     PipelineSpec,
+    PlasticityRuleSpec,
     RunnerSpec,
     TunerSpec,
 )
@@ -74,6 +77,18 @@ class Catalogue(ABC):
         """All verbs of the command line that plugins add."""
         return self._typed(CommandSpec)
 
+    def neuron_types(self) -> tuple[Component[NeuronTypeSpec], ...]:
+        """All types of neurons that plugins add."""
+        return self._typed(NeuronTypeSpec)
+
+    def growth_gates(self) -> tuple[Component[GrowthGateSpec], ...]:
+        """All growth gates."""
+        return self._typed(GrowthGateSpec)
+
+    def plasticity_rules(self) -> tuple[Component[PlasticityRuleSpec], ...]:
+        """All plasticity rules."""
+        return self._typed(PlasticityRuleSpec)
+
     def agent(self, name: str) -> Component[AgentSpec]:
         """The agent called exactly ``name``; :func:`~optix_core.resolve_agent` chooses by algorithm and spaces."""
         return cast("Component[AgentSpec]", self.find("agent", name))
@@ -113,6 +128,18 @@ class Catalogue(ABC):
     def command(self, name: str) -> Component[CommandSpec]:
         """One verb of the command line; see :meth:`find`."""
         return cast("Component[CommandSpec]", self.find("command", name))
+
+    def neuron_type(self, name: str) -> Component[NeuronTypeSpec]:
+        """One type of neurons; see :meth:`find`."""
+        return cast("Component[NeuronTypeSpec]", self.find("neuron_type", name))
+
+    def growth_gate(self, name: str) -> Component[GrowthGateSpec]:
+        """One growth gate; see :meth:`find`."""
+        return cast("Component[GrowthGateSpec]", self.find("growth_gate", name))
+
+    def plasticity_rule(self, name: str) -> Component[PlasticityRuleSpec]:
+        """One plasticity rule; see :meth:`find`."""
+        return cast("Component[PlasticityRuleSpec]", self.find("plasticity_rule", name))
 
     def _typed(self, spec_type: type[S]) -> tuple[Component[S], ...]:
         return cast("tuple[Component[S], ...]", self.components(spec_type.kind))

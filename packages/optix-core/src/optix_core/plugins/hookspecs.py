@@ -22,8 +22,11 @@ if TYPE_CHECKING:
         EnvProviderSpec,
         EvaluatorSpec,
         ExporterSpec,
+        GrowthGateSpec,
         MutatorSpec,
+        NeuronTypeSpec,
         PipelineSpec,
+        PlasticityRuleSpec,
         RunnerSpec,
         TunerSpec,
     )
@@ -45,6 +48,9 @@ REGISTRATION_HOOKS: dict[str, str] = {
     "optix_runners": "runner",
     "optix_env_providers": "env_provider",
     "optix_commands": "command",
+    "optix_neuron_types": "neuron_type",
+    "optix_growth_gates": "growth_gate",
+    "optix_plasticity_rules": "plasticity_rule",
 }
 """Registration hook to the kind of component it returns, in the order of listings."""
 
@@ -97,6 +103,18 @@ class Specs:
     @hookspec
     def optix_commands(self) -> Iterable[CommandSpec]:  # pyright: ignore[reportReturnType]
         """Verbs of the command line."""
+
+    @hookspec
+    def optix_neuron_types(self) -> Iterable[NeuronTypeSpec]:  # pyright: ignore[reportReturnType]
+        """Types of neurons that networks which grow can be made of."""
+
+    @hookspec
+    def optix_growth_gates(self) -> Iterable[GrowthGateSpec]:  # pyright: ignore[reportReturnType]
+        """Reasons to let a network grow."""
+
+    @hookspec
+    def optix_plasticity_rules(self) -> Iterable[PlasticityRuleSpec]:  # pyright: ignore[reportReturnType]
+        """Local rules by which weights follow activity."""
 
     @hookspec(firstresult=True)
     def optix_select_agent(self, request: AgentRequest, candidates: Sequence[AgentSpec]) -> AgentSpec | None:

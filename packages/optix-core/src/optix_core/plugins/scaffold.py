@@ -20,6 +20,7 @@ _DESCRIPTIONS = {
     "tuner": "A hyperparameter tuner",
     "callback": "An observer of training",
     "pipeline": "A source of experience",
+    "mutator": "A topology mutator",
 }
 _USAGE = {
     "agent": "```python\nimport gymnasium as gym\nfrom optix_core import Optimizer, make_agent\n\n"
@@ -27,6 +28,7 @@ _USAGE = {
     "tuner": 'Use it by name: `Optimizer(agent, env, optimizer="$dist:$name")`.',
     "callback": "Use it in code: `Optimizer(agent, env, callbacks=[$cls()])`.",
     "pipeline": "Use it in code: `RLOptimizer(agent, $cls(env, window_size=2048))`.",
+    "mutator": 'Use it by name: `TopologyController.for_graph(graph, grow=("$dist:$name",))` of optix-neuroevo.',
 }
 _DEPENDENCIES = {
     "numpy": ("gymnasium", "numpy"),
@@ -40,7 +42,7 @@ def create(into: Path, name: str, *, kind: str = "agent", framework: str = "nump
     Args:
         into: The folder in which the new one is made.
         name: Name of the distribution, for example ``"optix-hello"``.
-        kind: ``"agent"``, ``"tuner"``, ``"callback"`` or ``"pipeline"``.
+        kind: ``"agent"``, ``"tuner"``, ``"callback"``, ``"pipeline"`` or ``"mutator"``.
         framework: Of an agent: ``"numpy"`` or ``"torch"``.
 
     Returns:
@@ -68,12 +70,6 @@ def create(into: Path, name: str, *, kind: str = "agent", framework: str = "nump
 
 def render(name: str, *, kind: str = "agent", framework: str = "numpy") -> dict[str, str]:
     """Path inside the distribution to text, for every file of it; as for :func:`create`."""
-    if kind == "mutator":
-        raise ConfigError(
-            "there is no template for topology mutators: what they change is defined by optix-neuroevo, which has no"
-            " public contract for them yet. Declare one by hand with optix_topology_mutators and MutatorSpec.",
-            code="E-USAGE",
-        )
     if kind not in KINDS or framework not in FRAMEWORKS:
         raise ConfigError(
             f"kinds are {', '.join(KINDS)}; frameworks are {', '.join(FRAMEWORKS)}", code="E-USAGE"

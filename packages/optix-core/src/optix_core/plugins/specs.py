@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, cast
 
 from optix_core.plugins.component import CAPABILITIES, NAME, WORD, ComponentSpec
 from optix_core.plugins.hyper import SpecError
+from optix_core.plugins.topology_specs import GrowthGateSpec, MutatorSpec, NeuronTypeSpec, PlasticityRuleSpec
 
 SPACE_KINDS = ("box", "dict", "discrete", "multi_binary", "multi_discrete", "tuple")
 """Kinds of spaces that a spec can name."""
@@ -132,29 +133,6 @@ class CallbackSpec(ComponentSpec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MutatorSpec(ComponentSpec):
-    """A change of network topology.
-
-    Attributes:
-        operation: ``"grow"``, ``"prune"``, ``"merge"``, ``"split"`` or ``"rewire"``.
-        function_preserving: The network computes the same function right after the change.
-        target: ``"graph"`` or ``"brain"``.
-    """
-
-    kind: ClassVar[str] = "topology_mutator"
-
-    operation: Literal["grow", "prune", "merge", "split", "rewire"]
-    function_preserving: bool = False
-    target: Literal["graph", "brain"] = "graph"
-
-    def __post_init__(self) -> None:
-        ComponentSpec.__post_init__(self)
-        self._one_of("operation", ("grow", "prune", "merge", "split", "rewire"))
-        self._flag("function_preserving")
-        self._one_of("target", ("graph", "brain"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatorSpec(ComponentSpec):
     """A way to score windows; the factory makes a :class:`~optix_core.base_evaluator.BaseEvaluator`."""
 
@@ -242,7 +220,7 @@ class CommandSpec(ComponentSpec):
 
 _SPEC_CLASSES: tuple[type[ComponentSpec], ...] = (
     AgentSpec, PipelineSpec, TunerSpec, CallbackSpec, MutatorSpec, EvaluatorSpec, ExporterSpec, RunnerSpec,
-    EnvProviderSpec, CommandSpec,
+    EnvProviderSpec, CommandSpec, NeuronTypeSpec, GrowthGateSpec, PlasticityRuleSpec,
 )  # fmt: skip
 SPEC_TYPES: dict[str, type[ComponentSpec]] = {spec.kind: spec for spec in _SPEC_CLASSES}
 """The class of specs per kind of component, in the order of listings."""
@@ -272,8 +250,11 @@ __all__ = [
     "EnvProviderSpec",
     "EvaluatorSpec",
     "ExporterSpec",
+    "GrowthGateSpec",
     "MutatorSpec",
+    "NeuronTypeSpec",
     "PipelineSpec",
+    "PlasticityRuleSpec",
     "RunnerSpec",
     "SpecError",
     "TunerSpec",

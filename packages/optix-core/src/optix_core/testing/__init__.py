@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from optix_core.testing.tiny_envs import TinyDiscrete as TinyDiscrete
     from optix_core.testing.tiny_envs import TinyMasked as TinyMasked
     from optix_core.testing.tiny_envs import TinyRecall as TinyRecall
+    from optix_core.testing.tiny_graph import TinyGraph as TinyGraph
 
 _MODULES = {
     ".agents.front": ("AGENT_CHECKS", "check_agent"),
@@ -71,6 +72,7 @@ _MODULES = {
         "TinyMasked",
         "TinyRecall",
     ),
+    ".tiny_graph": ("TinyGraph",),
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(

@@ -8,7 +8,7 @@ from typing import Any
 from optix_core.plugins.lookup import load_factory
 from optix_core.plugins.records import Component
 from optix_core.plugins.registry import default_registry
-from optix_core.testing import observer_checks, pipeline_checks, static_checks, tuner_checks
+from optix_core.testing import mutator_checks, observer_checks, pipeline_checks, static_checks, tuner_checks
 from optix_core.testing.report import Check, Report, run_checks
 from optix_core.testing.subjects import ComponentSubject
 
@@ -19,8 +19,7 @@ PIPELINE_CHECKS: Checks = (*static_checks.CHECKS, *pipeline_checks.CHECKS)
 TUNER_CHECKS: Checks = (*static_checks.CHECKS, *tuner_checks.CHECKS)
 CALLBACK_CHECKS: Checks = (*static_checks.CHECKS, *observer_checks.CALLBACKS)
 EVALUATOR_CHECKS: Checks = (*static_checks.CHECKS, *observer_checks.EVALUATORS)
-MUTATOR_CHECKS: Checks = static_checks.CHECKS
-"""What a mutator changes is defined by the distribution that owns the graph; here its description is checked."""
+MUTATOR_CHECKS: Checks = (*static_checks.CHECKS, *mutator_checks.CHECKS)
 
 CHECKS_BY_KIND: dict[str, Checks] = {
     "pipeline": PIPELINE_CHECKS,
@@ -41,13 +40,16 @@ def find_component(kind: str, name: str) -> Component[Any]:
 
 
 def make_component_subject(
-    kind: str, what: What, options: Mapping[str, Any] | None = None
+    kind: str,
+    what: What,
+    options: Mapping[str, Any] | None = None,
+    graphs: Callable[[int], Any] | None = None,
 ) -> ComponentSubject:
     """The subject for a name or a factory."""
     chosen = dict(options or {})
     if not isinstance(what, str):
         name = f"{getattr(what, '__module__', '?')}:{getattr(what, '__qualname__', type(what).__name__)}"
-        return ComponentSubject(name=name, factory=what, options=chosen)
+        return ComponentSubject(name=name, factory=what, options=chosen, graphs=graphs)
     component = find_component(kind, what)
     return ComponentSubject(
         name=component.qualified,
@@ -55,6 +57,7 @@ def make_component_subject(
         spec=component.spec,
         record=component.record,
         options=chosen,
+        graphs=graphs,
     )
 
 
@@ -65,8 +68,9 @@ def _check(
     expected: Mapping[str, str] | None,
     *,
     slow: bool,
+    graphs: Callable[[int], Any] | None = None,
 ) -> Report:
-    subject = make_component_subject(kind, what, options)
+    subject = make_component_subject(kind, what, options, graphs)
     return run_checks(subject.name, CHECKS_BY_KIND[kind], subject, expected_failures=expected, slow=slow)
 
 
@@ -131,10 +135,28 @@ def check_evaluator(
 
 
 def check_mutator(
-    mutator: str, *, expected_failures: Mapping[str, str] | None = None, slow: bool = False
+    mutator: What,
+    *,
+    options: Mapping[str, Any] | None = None,
+    graphs: Callable[[int], Any] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    slow: bool = False,
 ) -> Report:
-    """Check what a plugin says about a topology mutator. Otherwise as :func:`check_pipeline`."""
-    return _check("topology_mutator", mutator, None, expected_failures, slow=slow)
+    """Ask a topology mutator every question of its contract.
+
+    Args:
+        mutator: A name such as ``"optix-foo:mutator"``, or a factory without arguments.
+        options: Passed to every call of the factory.
+        graphs: A :class:`~optix_core.topology.MutableGraph` for a seed, the same for the same seed; None:
+            :meth:`~optix_core.testing.TinyGraph.random`.
+        expected_failures: Checks that are known to fail, id to reason.
+        slow: Include slow checks.
+
+    Raises:
+        ValueError: ``expected_failures`` names an unknown check or gives no reason.
+        PluginError: There is no such component.
+    """
+    return _check("topology_mutator", mutator, options, expected_failures, slow=slow, graphs=graphs)
 
 
 def check_component(kind: str, name: str) -> Report | None:

@@ -166,6 +166,16 @@ class EvaluatorConformance(_ComponentConformance):
 
 
 class MutatorConformance(_ComponentConformance):
-    """Every check of topology mutators as a test; see :func:`~optix_core.testing.check_mutator`."""
+    """Every check of topology mutators as a test; see :func:`~optix_core.testing.check_mutator`.
+
+    Attributes:
+        graphs: A static method that makes the network for a seed; None: ``TinyGraph.random``.
+    """
 
     kind, checks = "topology_mutator", MUTATOR_CHECKS
+    graphs: ClassVar[Callable[[int], Any] | None] = None
+
+    @classmethod
+    def make_subject(cls) -> Any:
+        """The mutator's subject."""
+        return make_component_subject(cls.kind, cls.component, cls.options, cls.graphs)

@@ -18,6 +18,7 @@ class ComponentSubject:
         spec: Its spec, if it comes from a plugin.
         record: The plugin's record, if it comes from one.
         options: Passed to every call.
+        graphs: For a topology mutator: a network for a seed; None: :meth:`~optix_core.testing.TinyGraph.random`.
     """
 
     name: str
@@ -25,6 +26,7 @@ class ComponentSubject:
     spec: Any = None
     record: Any = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    graphs: Callable[[int], Any] | None = None
 
     def make(self, *args: Any, **offered: Any) -> Any:
         """A fresh component; of ``offered`` the arguments that the factory knows."""
