@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import signal
@@ -20,7 +21,7 @@ from optix_core.loop.stop_reason import StopReason
 from optix_core.loop_callback import LoopCallback
 from optix_core.runs.decision_log import DecisionLog
 from optix_core.testing.fakes import ScriptedAgent, ScriptedEvaluator, ScriptedPipeline, flat_window
-from optix_core.types import EvalMetrics, LoopState
+from optix_core.types import EvalMetrics, HyperparamSet, LoopState
 
 
 class Recorder(LoopCallback):
@@ -240,6 +241,61 @@ def test_collapse_rolls_back_the_whole_agent_and_its_hyperparameters(tmp_path):
     late = [m.primary_score for m in loop.history][-10:]
     assert min(late) > 80
     assert result.best_score > 95
+
+
+@pytest.mark.parametrize("stored_before", [True, False])
+def test_a_drop_that_comes_again_after_a_rollback_is_answered_with_other_hyperparameters(
+    tmp_path, stored_before
+):
+    """The best policy was stored after its rate had been ruined: going back to it alone never ends."""
+
+    class Late(ScriptedAgent):
+        """Three windows after its rate was set above 1 it loses everything, and keeps losing it from there."""
+
+        doomed = 0
+
+        def learn(self, episode_data):
+            self.doomed = self.doomed + 1 if self._params["rate"] > 1.0 else 0
+            return super().learn(episode_data)
+
+        def load_state_dict(self, state):
+            self.doomed = 0
+            super().load_state_dict(state)
+
+        def on_divergence(self):
+            self._params["rate"] /= 100.0
+            return {"rate": self._params["rate"]}
+
+    class Reading(ScriptedEvaluator):
+        def score(self, episode_data, train_diagnostics):
+            found = super().score(episode_data, train_diagnostics)
+            level = 0.0 if agent.doomed > 2 else min(10.0 * agent.learned, 150.0)
+            return dataclasses.replace(found, primary_score=level, episode_returns=(level,) * 4)
+
+    class Saboteur(LoopCallback):
+        def on_episode_end(self, episode_id, eval_metrics):
+            if episode_id == 12:
+                agent.set_hyperparams(HyperparamSet({"rate": 50.0}))
+
+    agent = Late(hyperparams={"rate": 0.1 if stored_before else 50.0})
+    if not stored_before:
+        agent.doomed = -12  # ruined from the start, so that no checkpoint holds anything better
+    loop = controller(
+        tmp_path,
+        agent=agent,
+        evaluator=Reading([0.0]),
+        callbacks=[Saboteur()],
+        rollback_on_degradation=True,
+        max_episodes=60,
+        thresholds={"min_episodes_before_dormant": 1000},
+    )
+    loop.run()
+    rollbacks = events(tmp_path, "rolled_back")
+    # a rollback may be followed by a new best before the drop comes again, and is no failure then
+    assert [bool(e["changed"]) for e in rollbacks] == [False] * (len(rollbacks) - 1) + [True]
+    assert len(rollbacks) in {2, 3}
+    assert rollbacks[-1]["changed"] == {"rate": 0.1 if stored_before else 0.5}
+    assert loop.history[-1].primary_score == 150.0
 
 
 def test_without_permission_a_collapse_is_reported_but_not_rolled_back(tmp_path):

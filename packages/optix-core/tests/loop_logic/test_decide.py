@@ -577,9 +577,32 @@ def test_one_lucky_evaluation_is_nothing_that_could_be_lost():
     assert not any(Action.ROLL_BACK in d.actions for d in decisions)
 
 
-def test_half_of_what_was_learned_may_be_lost_before_it_is_a_collapse():
-    decisions = play_with_errors([*CLIMB, 200.0, 195.0, 205.0], [8.0] * 11)
-    assert not any(Action.ROLL_BACK in d.actions for d in decisions)
+def test_the_less_is_lost_the_later_it_is_a_collapse():
+    """Of 344 learned, three scores must have lost half, five a third; a fifth is lost by none of them."""
+    for after, when in (([190.0] * 12, 3), ([220.0] * 12, 4), ([260.0] * 12, 5), ([300.0] * 12, None)):
+        decisions = play_with_errors([*CLIMB, *after], [8.0] * 20)
+        found = [
+            i
+            for i, d in enumerate(decisions, start=1 - len(CLIMB))
+            if d.numbers.get("collapse_lost", 0.0) > 0
+        ]
+        undone = [i for i, d in enumerate(decisions, start=1 - len(CLIMB)) if Action.ROLL_BACK in d.actions]
+        assert bool(found) == (when is not None)
+        assert undone[:1] == ([] if when is None else [when])
+
+
+def test_a_loss_that_heals_in_part_and_stays_is_found_within_five_evaluations():
+    """What two runs of CartPole did after a fault: hidden for examine_drop by the climb before."""
+    climb = [170.5, 221.9, 377.8, 365.9, 488.6, 435.3, 461.8, 358.0, *[500.0] * 8]
+    decisions = play_with_errors(
+        [*climb, 211.0, 136.3, 335.0, 349.5, 298.4], [40.0] * 8 + [0.0] * 8 + [45.0] * 5
+    )
+    assert any(Action.ROLL_BACK in d.actions for d in decisions[16:])
+    climb = [207.8, 409.3, 354.9, 462.3, 441.2, 486.6]
+    decisions = play_with_errors(
+        [*climb, 32.9, 36.6, 335.6, 337.2, 263.7], [30.0] * 6 + [8.0] * 2 + [45.0] * 3
+    )
+    assert any(Action.ROLL_BACK in d.actions for d in decisions[6:])
 
 
 def test_a_policy_that_stands_still_is_not_called_collapsed():
@@ -589,7 +612,7 @@ def test_a_policy_that_stands_still_is_not_called_collapsed():
         episodes = np.random.default_rng(seed).exponential(100.0, (200, 10))
         errors = episodes.std(axis=1, ddof=1) / math.sqrt(10)
         decisions = play_with_errors(episodes.mean(axis=1).tolist(), errors.tolist(), low=80.0)
-        count += sum(d.numbers.get("collapse_run", 0) >= 3 for d in decisions)
+        count += sum(Action.ROLL_BACK in d.actions for d in decisions)
     assert count <= 4
 
 

@@ -9,12 +9,11 @@ half of the window after which it was stored, and continues exactly.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 from typing import TYPE_CHECKING, Any
 
-from optix_core.base_agent import DivergenceRecovery
 from optix_core.errors import NumericalDivergence
+from optix_core.loop import retreat
 from optix_core.loop.records import Action, Verdict, WindowReport
 from optix_core.loop.validation import undisturbed
 from optix_core.stats.comparison import MIN_EPISODES, mean_interval
@@ -29,11 +28,6 @@ if TYPE_CHECKING:
     from optix_core.loop.stop_reason import StopReason
     from optix_core.loop.training import TrainedWindow
     from optix_core.loop.verbose import VerboseWriter
-
-logger = logging.getLogger("optix.loop")
-
-MAX_RECOVERIES = 3
-"""Restores after a diverged update before the run gives up."""
 
 Stop = tuple["StopReason", str]
 """Why the run ends, and the sentence for its user."""
@@ -91,9 +85,9 @@ class WindowCycle:
             self._record(decision, metrics)
             loop.history.append(metrics)
         if window.diverged:
-            self._recover(window.diverged)
+            retreat.to_the_newest(loop, window.diverged)
         elif Action.ROLL_BACK in decision.actions:
-            self._roll_back()
+            retreat.to_the_best(loop)
         if decision.stop is not None and decision.stop.is_error:
             raise NumericalDivergence(decision.stop_sentence or decision.stop.name)
         names = [action.name for action in decision.actions]
@@ -250,29 +244,6 @@ class WindowCycle:
                 loop.callbacks.fire(name, window)
             elif metrics is not None:
                 loop.callbacks.fire(name, window, metrics)
-
-    def _roll_back(self) -> None:
-        best = self._loop.registry.best
-        if best is not None:
-            self._loop.storage.restore(best)
-            self._loop.log("rolled_back", snapshot=best.snapshot_id, score=best.eval_metrics.primary_score)
-
-    def _recover(self, names: Sequence[str]) -> None:
-        """Go back to the newest good policy after a diverged update, or give up after too many."""
-        loop = self._loop
-        loop.storage.recoveries += 1
-        if loop.storage.recoveries > MAX_RECOVERIES:
-            raise NumericalDivergence(
-                f"window {loop.progress.windows - 1}: {', '.join(names)} not finite, again after {MAX_RECOVERIES} "
-                "restores of earlier weights. Lower the learning rate, clip gradients, or check rewards and "
-                "observations of the environment for extreme values."
-            )
-        newest = loop.registry.snapshots()[-1]
-        loop.storage.restore(newest)
-        agent = loop.agent
-        changed = dict(agent.on_divergence()) if isinstance(agent, DivergenceRecovery) else {}
-        loop.log("diverged", diagnostics=list(names), restored=newest.snapshot_id, changed=changed)
-        logger.warning("update diverged (%s); restored %s", ", ".join(names), newest.snapshot_id)
 
 
 def _stop_of(decision: Decision) -> Stop | None:

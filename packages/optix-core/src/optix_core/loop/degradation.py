@@ -6,7 +6,7 @@ Like :mod:`.evidence`, pure functions of differences of scores.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,11 +27,14 @@ NOISE_WINDOWS = 2
 """The noise around a level is estimated from this many ``score_window``."""
 
 
-COLLAPSE_SHARE = 0.5
-"""The part of everything learned so far that a collapse loses."""
+LOST_SHARE = 0.2
+"""The part of everything learned so far that each score of a collapse has lost, at least."""
+
+COLLAPSE_SUM = 1.5
+"""What the scores of a collapse have lost together: three of them half of everything learned, or five a third."""
 
 COLLAPSE_SIGMAS = 4.0
-"""How many standard errors of the difference, known from episodes, lie between what was reached and a collapse."""
+"""How many standard errors, known from episodes, lie between what was reached and a collapse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +106,41 @@ def examine_drop(snapshot: LoopSnapshot, config: LoopConfig) -> Drop:
     )
 
 
-def has_collapsed(snapshot: LoopSnapshot, score: float, score_se: float | None) -> bool:
-    """Whether ``score`` shows that most of what was learned is gone, judged by the episodes behind two scores.
+def follow_loss(snapshot: LoopSnapshot, score: float, score_se: float | None) -> LoopSnapshot:
+    """Add ``score`` to a loss under way, or end it: with a score that lost little there is none."""
+    none = replace(snapshot, collapse_run=0, collapse_lost=0.0, collapse_variance=0.0)
+    if score_se is None or snapshot.reached is None or snapshot.reached_se is None or snapshot.low is None:
+        return none
+    lost, learned = snapshot.reached - score, snapshot.reached - snapshot.low
+    if not lost > LOST_SHARE * learned:
+        return none
+    return replace(
+        snapshot,
+        collapse_run=snapshot.collapse_run + 1,
+        collapse_lost=snapshot.collapse_lost + lost,
+        collapse_variance=snapshot.collapse_variance + score_se * score_se,
+    )
+
+
+def has_collapsed(snapshot: LoopSnapshot, config: LoopConfig) -> bool:
+    """Whether the loss under way is a collapse, judged by the episodes behind the scores.
 
     :func:`examine_drop` takes the noise from the scores before, which a run that is still climbing steeply, or that was
-    evaluated a few times only, does not tell from its own progress. Where half of the way from the lowest level (the
+    evaluated a few times only, does not tell from its own progress. Where much of the way from the lowest level (the
     untrained policy's) to what was reached twice is lost, and episodes alone explain that by no chance, nothing else is
-    needed.
+    needed. What counts is the sum: the deeper the loss, the sooner it is known, and a mild one that stays is found too.
     """
-    if score_se is None or snapshot.reached is None or snapshot.reached_se is None or snapshot.low is None:
+    run = snapshot.collapse_run
+    if (
+        run < config.min_consecutive_degradations
+        or snapshot.evaluations < config.min_episodes_before_degradation
+    ):
         return False
-    lost = snapshot.reached - score
+    if snapshot.reached is None or snapshot.low is None:
+        return False
+    noise = math.hypot(math.sqrt(snapshot.collapse_variance), run * (snapshot.reached_se or 0.0))
     learned = snapshot.reached - snapshot.low
-    return lost > COLLAPSE_SHARE * learned and lost > COLLAPSE_SIGMAS * math.hypot(
-        score_se, snapshot.reached_se
-    )
+    return snapshot.collapse_lost > max(COLLAPSE_SUM * learned, COLLAPSE_SIGMAS * noise)
 
 
 def _before_trouble(snapshot: LoopSnapshot, config: LoopConfig) -> tuple[float, ...]:

@@ -138,7 +138,9 @@ class LoopSnapshot:
         drop_weight: Discounted number of them; ``drop_power / drop_weight`` is what noise alone does.
         recent_drops: The newest drops, not yet part of that: one may be a collapse under way.
         constant_run: Length of the run of exactly equal scores at the end.
-        collapse_run: Scores in a row by which half of what was learned seems lost.
+        collapse_run: Scores in a row that have lost much of what was learned.
+        collapse_lost: What they have lost, added up.
+        collapse_variance: The sum of their squared standard errors.
         consecutive_non_improvements: Evaluations since the last one with verdict IMPROVED.
         converged_streak: Consecutive evaluations whose expected gain was bounded below ``delta``.
         target_streak: Consecutive evaluations at or above ``target_score``.
@@ -173,6 +175,8 @@ class LoopSnapshot:
     recent_drops: tuple[float, ...] = ()
     constant_run: int = 0
     collapse_run: int = 0
+    collapse_lost: float = 0.0
+    collapse_variance: float = 0.0
     consecutive_non_improvements: int = 0
     converged_streak: int = 0
     target_streak: int = 0

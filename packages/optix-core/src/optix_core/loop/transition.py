@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from optix_core.loop.degradation import examine_drop, has_collapsed
+from optix_core.loop.degradation import examine_drop, follow_loss, has_collapsed
 from optix_core.loop.evidence import examine
 from optix_core.loop.history import push_score, remember_drop
 from optix_core.loop.records import (
@@ -169,17 +169,18 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
 
 
 def _collapsed(draft: _Draft, report: WindowReport, config: LoopConfig, score: float) -> bool:
-    """Count scores that show a collapse; enough of them in a row confirm it."""
-    before = draft.snapshot
-    run = before.collapse_run + 1 if has_collapsed(before, score, report.score_se) else 0
-    draft.snapshot = replace(before, collapse_run=run)
-    if run:
-        draft.numbers |= {"collapse_run": run, "reached": before.reached, "reached_se": before.reached_se}
-    return (
-        config.degradation_threshold is None
-        and run >= config.min_consecutive_degradations
-        and before.evaluations >= config.min_episodes_before_degradation
-    )
+    """Follow a loss; whether it is a collapse by now."""
+    if config.degradation_threshold is not None:
+        return False
+    state = draft.snapshot = follow_loss(draft.snapshot, score, report.score_se)
+    if state.collapse_run:
+        draft.numbers |= {
+            "collapse_run": state.collapse_run,
+            "collapse_lost": state.collapse_lost,
+            "reached": state.reached,
+            "reached_se": state.reached_se,
+        }
+    return has_collapsed(state, config)
 
 
 def _converge(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
@@ -260,6 +261,8 @@ def _calm(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
         converged_streak=0,
         constant_run=0,
         collapse_run=0,
+        collapse_lost=0.0,
+        collapse_variance=0.0,
         recent_drops=(),
         cooldown=config.rollback_cooldown,
         interval=config.base_interval,

@@ -223,7 +223,12 @@ TELLERS: dict[str, Callable[[Numbers], tuple[str, str]]] = {
     "probe": _probe,
     "rolled_back": lambda e: (
         "rollback",
-        f"restored {e.get('snapshot')} (score {_n(e.get('score'))}) with its optimizer",
+        f"restored {e.get('snapshot')} (score {_n(e.get('score'))}) with its optimizer"
+        + (
+            f"; the last rollback had not helped, so {_values(_table(e, 'changed'))}"
+            if e.get("changed")
+            else ""
+        ),
     ),
     "diverged": lambda e: (
         "diverged",
