@@ -1,0 +1,1 @@
+"""Policy gradients: losses, and whole updates as one compiled function."""

@@ -1,0 +1,1 @@
+"""What this distribution offers, as data; nothing in here imports TensorFlow."""
