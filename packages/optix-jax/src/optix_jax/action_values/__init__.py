@@ -1,0 +1,1 @@
+"""Deep Q-learning: losses, its update, and the standard parts."""

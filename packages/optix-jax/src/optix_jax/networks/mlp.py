@@ -1,0 +1,97 @@
+"""Perceptrons on one flat vector of parameters, laid out as the numpy mirror reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from numpy.typing import NDArray
+
+from optix_core.acting import MLPSpec
+from optix_jax.networks.network import Arrays, Network, Params
+
+if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "elu": jax.nn.elu,
+    "sigmoid": jax.nn.sigmoid,
+    "linear": lambda x: x,
+}
+"""By the names of ``optix_core.acting``; hidden layers may have all but ``linear``."""
+
+
+def forward(spec: MLPSpec, vector: jax.Array, inputs: jax.Array) -> jax.Array:
+    """``[B, out]`` for ``inputs`` ``[B, ...]``, which are flattened; ``vector`` fits ``spec.layout``."""
+    x = inputs.reshape(len(inputs), -1).astype(vector.dtype)
+    shapes = spec.layout.shapes
+    # one split, whose gradient is one concatenation; a slice for each array would pad each gradient to full length
+    arrays = [
+        part.reshape(shape)
+        for part, shape in zip(lax.split(vector, [math.prod(s) for s in shapes]), shapes, strict=True)
+    ]
+    for weight, bias, name in zip(arrays[::2], arrays[1::2], spec.activations, strict=True):
+        x = ACTIVATIONS[name](lax.dot_general(x, weight, (((1,), (1,)), ((), ()))) + bias)
+    return x
+
+
+def perceptron(spec: MLPSpec, vector: NDArray[Any]) -> Network:
+    """The network of shape ``spec`` that starts from ``vector``."""
+    layout = spec.layout
+
+    def apply(params: Params, observations: jax.Array) -> jax.Array:
+        return forward(spec, params, observations)
+
+    def unpack(params: Params) -> Arrays:
+        return {name: view.copy() for name, view in layout.views(np.array(params).reshape(-1)).items()}
+
+    def pack(arrays: Mapping[str, NDArray[Any]]) -> Params:
+        return np.concatenate([np.asarray(arrays[name], np.float32).reshape(-1) for name in layout.names])
+
+    def describe(b: GraphBuilder, arrays: Mapping[str, NDArray[Any]], x: Any) -> str:
+        found: str = b.add("flatten", x)
+        for i, name in enumerate(spec.activations):
+            weights = {"weight": arrays[f"{i}.weight"], "bias": arrays[f"{i}.bias"]}
+            found = b.add("linear", found, weights=weights)
+            if name != "linear":
+                found = b.add("activation", found, name=name)
+        return found
+
+    return Network(
+        apply=apply,
+        params=np.asarray(vector, np.float32),
+        unpack=unpack,
+        pack=pack,
+        spec=spec,
+        describe=describe,
+        input_width=spec.sizes[0],
+    )
+
+
+def fan_in_vector(spec: MLPSpec, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Weights and biases uniform in plus or minus ``1 / sqrt(inputs)`` (Lillicrap et al. 2015, arXiv:1509.02971, 7).
+
+    What networks with targets start from; drawn layer by layer, weight before bias.
+    """
+    vector = spec.layout.zeros()
+    views = spec.layout.views(vector)
+    for i, n_in in enumerate(spec.sizes[:-1]):
+        bound = 1.0 / math.sqrt(n_in)
+        for name in (f"{i}.weight", f"{i}.bias"):
+            views[name][...] = rng.uniform(-bound, bound, views[name].shape)
+    return vector
+
+
+def fan_in_mlp(
+    sizes: Sequence[int], activation: str, rng: np.random.Generator, *, output: str = "linear"
+) -> Network:
+    """A perceptron of widths ``sizes``, started as :func:`fan_in_vector` says."""
+    spec = MLPSpec.build(tuple(int(size) for size in sizes), activation, output)
+    return perceptron(spec, fan_in_vector(spec, rng))

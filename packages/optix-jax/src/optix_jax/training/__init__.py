@@ -1,0 +1,1 @@
+"""Optimizers, guarded gradient steps, and what is trained and stored together."""
