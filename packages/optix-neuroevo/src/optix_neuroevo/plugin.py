@@ -1,9 +1,14 @@
-"""The plugin module of optix-neuroevo: not built yet, so it registers nothing.
-
-optix-core imports this module through the entry point ``optix-neuroevo``, checks the API version below and
-finds no hook implementation. That is a valid plugin: it is listed as installed, with no components.
-"""
+"""What optix-neuroevo offers to optix; imports nothing heavy."""
 
 from __future__ import annotations
 
-OPTIX_API = "1.0"
+from optix_core.plugin import API_VERSION, MutatorSpec, hookimpl
+from optix_neuroevo.specs import MUTATORS
+
+OPTIX_API = API_VERSION
+
+
+@hookimpl
+def optix_topology_mutators() -> list[MutatorSpec]:
+    """Growing, splitting, pruning, merging and rewiring."""
+    return list(MUTATORS)

@@ -35,7 +35,9 @@ def chain() -> TinyGraph:
     return graph
 
 
-def gradients(values: dict[tuple[str, str], float], delay: int = 1, deviation: float | None = None) -> Signals:
+def gradients(
+    values: dict[tuple[str, str], float], delay: int = 1, deviation: float | None = None
+) -> Signals:
     src, dst = ("i", "a", "b", "o"), ("a", "b", "o")
     matrix = np.zeros((3, 4))
     for (s, d), value in values.items():
@@ -100,7 +102,9 @@ def test_gradmax_adds_a_silent_neuron() -> None:
 def test_rigl_moves_the_weakest_to_the_steepest() -> None:
     graph, rng = chain(), np.random.default_rng(0)
     weak = graph.edges()[3].id
-    (proposal,) = RigL(fraction=0.25).propose(graph, gradients({("a", "a"): 1.0, ("b", "b"): 2.0}), Budget(), rng)
+    (proposal,) = RigL(fraction=0.25).propose(
+        graph, gradients({("a", "a"): 1.0, ("b", "b"): 2.0}), Budget(), rng
+    )
     assert proposal.targets == (weak,)
     assert proposal.payload == {"grow": [["b", "b", 1]]}
 

@@ -31,15 +31,16 @@ def _graph(subject: ComponentSubject, seed: int) -> MutableGraph:
 
 
 def signals_for(graph: GraphView, seed: int) -> Signals:
-    """Signals that could have been measured: everything is there, drawn at random, in the order of the view."""
+    """Signals that could have been measured, drawn at random; what drives nothing has no gradient."""
     rng = np.random.default_rng(seed)
     neurons, edges = graph.neurons(), graph.edges()
     hidden = [n.id for n in neurons if n.role == "hidden"]
     src, dst = tuple(n.id for n in neurons), tuple(n.id for n in neurons if n.role != "input")
     delays = sorted({0, 1} | {e.delay for e in edges})
+    drives = {n.id: sum(abs(e.weight) for e in edges if e.src == n.id) for n in neurons}
     return Signals(
         activity={n.id: float(rng.uniform(0.0, 1.0)) for n in neurons},
-        bias_gradients={n.id: float(rng.uniform(0.0, 1.0)) for n in neurons if n.role != "input"},
+        bias_gradients={n.id: drives[n.id] * float(rng.uniform(0.0, 1.0)) for n in neurons if n.role != "input"},
         correlation={
             (a, b): float(rng.uniform(0.9, 1.0)) for i, a in enumerate(hidden) for b in hidden[i + 1 :]
         },

@@ -50,7 +50,10 @@ class TinyGraph:
 
     @classmethod
     def random(cls, seed: int, *, inputs: int = 3, hidden: int = 5, outputs: int = 2) -> TinyGraph:
-        """A random network of ``tanh`` neurons: feed-forward without delay, anything goes with delays of 1 to 3."""
+        """A random network of ``tanh`` neurons: feed-forward without delay, anything goes with delays of 1 to 3.
+
+        One neuron more hangs on edges that do nothing, so that there is something to prune.
+        """
         rng, graph = np.random.default_rng(seed), cls()
         for role, count in (("input", inputs), ("hidden", hidden), ("output", outputs)):
             for _ in range(count):
@@ -63,6 +66,9 @@ class TinyGraph:
                 delay = int(rng.integers(1, 4)) if i >= j or rng.random() < 0.3 else 0
                 if rng.random() < (0.7 if i < j else 0.3):
                     graph.add_edge(src, dst, weight=float(rng.normal(scale=0.6)), delay=delay)
+        idle = graph.put(NeuronView(id=graph._name("n"), role="hidden", age=1000))
+        graph.add_edge(ids[0], idle, weight=1e-9)
+        graph.add_edge(idle, ids[-1], weight=-1e-9, delay=1)
         graph._edges = {name: replace(edge, age=1000) for name, edge in graph._edges.items()}
         return graph
 

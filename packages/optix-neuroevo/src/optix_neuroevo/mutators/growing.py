@@ -121,7 +121,7 @@ class AddMissingEdge:
 class GradMax:
     """Adds a neuron whose incoming weights are 0 and whose outgoing ones make their gradient as large as possible.
 
-    Evci et al. 2022 (arXiv:2201.05125, eq. 6 and 11): with ``G[z, u]`` the gradient of an edge from u to z, the incoming
+    Evci et al. 2022 (arXiv:2201.05125, section 3.1): with ``G[z, u]`` the gradient of an edge from u to z, incoming
     weights of a new neuron have the gradient ``G^T w_out``, whose norm is largest, among all ``w_out`` of one norm, for
     the first left singular vector of G. A network that may use delays is offered the delay of the largest singular
     value; outgoing edges have none.
@@ -154,9 +154,7 @@ class GradMax:
         ]
         return best([p for p in found if p is not None], budget)
 
-    def _for_delay(
-        self, measured: EdgeGradients, roles: dict[str, str], budget: Budget
-    ) -> Proposal | None:
+    def _for_delay(self, measured: EdgeGradients, roles: dict[str, str], budget: Budget) -> Proposal | None:
         # within the step, a new neuron that reads inputs only can feed anything
         src = [
             j for j, s in enumerate(measured.src) if s in roles and (measured.delay or roles[s] == "input")
@@ -180,7 +178,8 @@ class GradMax:
             reason=f"a new neuron's weights from {n_in} sources with delay {measured.delay} would have a gradient "
             f"of norm {values[0]:.3g} at best",
             payload={
-                "sources": names_in, "targets": names_out, "delay": measured.delay, "weights": [float(w) for w in weights]
+                "sources": names_in, "targets": names_out, "delay": measured.delay,
+                "weights": [float(w) for w in weights],
             },
         )  # fmt: skip
 

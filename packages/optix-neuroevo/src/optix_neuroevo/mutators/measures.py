@@ -69,7 +69,8 @@ def missing_edges(
                     continue
                 gradient = float(found.gradient[i, j])
                 if gradient == 0.0 or (
-                    found.deviation is not None and abs(gradient) < significance * float(found.deviation[i, j])
+                    found.deviation is not None
+                    and abs(gradient) < significance * float(found.deviation[i, j])
                 ):
                     continue
                 if found.delay == 0 and graph.would_cycle(src, dst):
