@@ -22,17 +22,23 @@ if TYPE_CHECKING:
     from optix_core.acting.policy import PolicySpec as PolicySpec
     from optix_core.acting.recurrent import RecurrentCell as RecurrentCell
     from optix_core.acting.recurrent import RecurrentSpec as RecurrentSpec
+    from optix_core.acting.remote import ActingSpec as ActingSpec
+    from optix_core.acting.remote import NumpyActing as NumpyActing
+    from optix_core.acting.remote import RemotePolicy as RemotePolicy
 
 _EXPORTS = {
     "Distribution": ".distributions",
     "LOG_STD_BOUNDS": ".heads",
+    "ActingSpec": ".remote",
     "MLP": ".mlp",
     "MLPSpec": ".mlp",
+    "NumpyActing": ".remote",
     "NumpyPolicy": ".policy",
     "ParameterLayout": ".parameters",
     "PolicySpec": ".policy",
     "RecurrentCell": ".recurrent",
     "RecurrentSpec": ".recurrent",
+    "RemotePolicy": ".remote",
     "distribution": ".distributions",
 }
 

@@ -77,6 +77,7 @@ class RecurrentCell:
 
     def __init__(self, spec: RecurrentSpec, parameters: NDArray[Any]) -> None:
         self.spec = spec
+        self.parameters = parameters
         arrays = spec.layout.views(parameters)
         self._dtype = parameters.dtype
         self._layers = [
