@@ -19,6 +19,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from optix_core.agents.ppo_update import StepGuard
 from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 from optix_core.rl.masking import split_masks, with_masks
 from optix_core.rl.reference import policies
@@ -26,7 +27,6 @@ from optix_core.rl.reference.ppo import ppo_policy_loss, ppo_value_loss
 from optix_core.types import EpisodeData
 from optix_torch import GaussianActor, TorchGaussianPPOAgent, TorchPPOAgent, TorchRecurrentPPOAgent
 from optix_torch.networks.encoder_modules import Encoded
-from optix_torch.policy_gradient.engine import StepGuard
 from optix_torch.policy_gradient.sequences import Sequences
 
 OBS = 3

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from optix_core import make_agent
+from optix_core.agents.decay import Decay
 from optix_core.testing.tiny_envs import SpaceProbe
-from optix_torch.policy_gradient.decay import Decay
 
 AGENTS = ["PPO", "GaussianPPO", "RecurrentPPO"]
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from optix_core.agents.ppo_update import PPOBatch
 from optix_core.errors import ConfigError
-from optix_torch.policy_gradient.engine import PPOBatch
 
 KINDS = ("discrete", "gaussian", "gaussian2")
 ACTIVATIONS = (nn.Tanh, nn.ReLU, nn.ELU, nn.Sigmoid)

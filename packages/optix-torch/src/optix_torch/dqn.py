@@ -24,18 +24,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.agents.describing import dueling
+from optix_core.agents.experience import make_replay
+from optix_core.agents.hypers.dqn import HYPERS
+from optix_core.agents.value_agent import Masks, best
 from optix_core.plugin import AgentContext
 from optix_core.rl.schedules import linear
 from optix_core.types import HyperparamSet
 from optix_torch.acting.mirror import Mirror
 from optix_torch.action_values.q_learning import double_q_targets, q_engine
 from optix_torch.action_values.standard import q_parts
-from optix_torch.action_values.value_agent import Masks, ValueAgent, best
-from optix_torch.describing import describe, dueling
+from optix_torch.action_values.torch_value_agent import TorchValueAgent
+from optix_torch.describing import describe
 from optix_torch.device import resolve_device
 from optix_torch.networks.q_network import without_dueling
-from optix_torch.specs.dqn import HYPERS
-from optix_torch.stored.experience import make_replay
 from optix_torch.training.targets import TargetNetwork
 from optix_torch.training.trainable import Trainable
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer
 
 
-class TorchDQNAgent(ValueAgent):
+class TorchDQNAgent(TorchValueAgent):
     """Deep Q-learning with epsilon-greedy exploration.
 
     Plain perceptrons (also with a :class:`~optix_torch.networks.q_network.Dueling` layer at the end) act and learn
@@ -54,7 +56,7 @@ class TorchDQNAgent(ValueAgent):
         q_network: ``[B, *obs]`` to action values ``[B, A]``.
         n_actions: A.
         optimizer: Over its parameters. A plain Adam is made to step them as one vector.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.dqn``. Copied.
+        hyperparams: Values that differ from the defaults; see ``optix_core.agents.hypers.dqn``. Copied.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         action_space: The environment's Discrete space; needed only if its first action is not 0.
         observation_space: Needed only by :meth:`act` for observations with parts.
@@ -98,7 +100,7 @@ class TorchDQNAgent(ValueAgent):
         plain, is_dueling = without_dueling(network)
         self._mirror = Mirror(plain, training.flat, observation_normalizer)
         self._first_advantage = int(is_dueling)  # the best action has the largest advantage
-        self._begin(
+        self._start(
             training,
             target,
             hp,
@@ -139,15 +141,15 @@ class TorchDQNAgent(ValueAgent):
 
     def _gradient_step(self) -> None:
         hp, engine = self._hp, self._engine
-        batch, observations, following, masks = self._draw()
+        batch = self._draw()
         # Targets: the value of what truly followed, unless it was a terminal state.
-        chosen_by = engine.online(following) if hp["double"] else None
-        values = engine.target(following)
+        chosen_by = engine.online(batch.following) if hp["double"] else None
+        values = engine.target(batch.following)
         targets = double_q_targets(
-            batch.rewards, batch.discounts, values, values if chosen_by is None else chosen_by, masks
+            batch.rewards, batch.discounts, values, values if chosen_by is None else chosen_by, batch.masks
         )
         # One step on the weighted Huber loss, skipped where its gradient is not finite.
-        loss, errors = engine.gradient(observations, batch.actions, targets, batch.weights)
+        loss, errors = engine.gradient(batch.observations, batch.actions, targets, batch.weights)
         stepped = self._descent.step(hp["max_grad_norm"], loss=loss, target_mean=_mean(targets))
         if stepped and self._prioritized is not None:
             self._prioritized.update_priorities(batch.indices, np.abs(errors))

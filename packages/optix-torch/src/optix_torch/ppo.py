@@ -15,32 +15,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.agents.decay import Decay
+from optix_core.agents.discrete_actions import KINDS, DiscreteActions
+from optix_core.agents.hypers.ppo import HYPERS
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.ppo_update import ppo_batch, raw_observations
+from optix_core.agents.single import SingleObservation
+from optix_core.agents.stored_agent import StoredAgent
+from optix_core.agents.streams import Streams
 from optix_core.plugin import AgentContext
-from optix_core.rl.batching import standardize
-from optix_core.rl.masking import split_masks
-from optix_core.rl.returns import generalized_advantage_estimation
-from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
-from optix_torch.acting.discrete_actions import KINDS, DiscreteActions
-from optix_torch.acting.single import SingleObservation
-from optix_torch.describing import Described
+from optix_torch.describing import describe, last_width
 from optix_torch.policy_gradient.actor_critic import ActorCritic
-from optix_torch.policy_gradient.decay import Decay
-from optix_torch.policy_gradient.engine import PPOBatch
 from optix_torch.policy_gradient.standard import ppo_parts
-from optix_torch.specs.ppo import HYPERS
-from optix_torch.stored.normalizing import Normalizers
-from optix_torch.stored.stored_agent import StoredAgent
-from optix_torch.stored.streams import Streams
 from optix_torch.training.threads import Threads
 
 if TYPE_CHECKING:
+    from optix_core.agents.describing import Described
     from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 
@@ -60,7 +56,7 @@ class TorchPPOAgent(StoredAgent):
             (MultiBinary). Modules get tensors of their parameters' type, a dict of them where observations have parts.
         critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``.
         optimizer: Over the parameters of both.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.ppo``. Copied.
+        hyperparams: Values that differ from the defaults; see ``optix_core.agents.hypers.ppo``. Copied.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         reward_normalizer: Scales rewards before they become targets. Its gamma follows the agent's.
         observation_normalizer: Applied to observations before acting and learning; updated after each window.
@@ -161,45 +157,20 @@ class TorchPPOAgent(StoredAgent):
             return self._learn(episode_data)
 
     def _learn(self, window: EpisodeData) -> dict[str, Any]:
-        hp, engine = self._hp, self._networks.engine
         if not window.n_steps:
             return {"n_updates": 0, "skipped": "the window is empty"}
-        # Tensors. Nothing has moved since the window was collected: these are the log-probabilities that acted.
-        seen, masks = split_masks(rows(window, "observations"))
-        observations = self._normalizers.observations(seen)
-        actions = rows(window, "actions").astype(np.int64)
-        values = engine.values(observations).reshape(window.time_major("rewards").shape)
-        if window.log_probs is None:
-            log_probs = engine.log_probs(observations, actions, masks)
-        else:
-            log_probs = rows(window, "log_probs")
-        after = self._normalizers.observations(split_masks(successors(window))[0])
-        following = next_values(window, values, engine.values(after))
-        # Targets. A time limit is a boundary with a future, a terminal state one without.
-        terminated, boundary = window.time_major("terminated"), window.time_major("dones")
-        rewards = self._normalizers.rewards(window.time_major("learning_rewards"), boundary)
-        advantages = generalized_advantage_estimation(
-            rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
-        )
-        targets = advantages + values
+        # Nothing has moved since the window was collected: advantages and targets are those of the policy that acted.
+        batch = ppo_batch(window, self._networks.engine, self._normalizers, self._hp)
         # Epochs.
-        batch = PPOBatch(
-            observations=observations,
-            actions=actions,
-            log_probs=log_probs,
-            values=values.reshape(-1),
-            advantages=standardize(advantages).reshape(-1),
-            targets=targets.reshape(-1),
-            masks=masks,
-        )
-        with self._decay.applied(hp, window.n_steps, self._networks.training) as now:
+        with self._decay.applied(self._hp, window.n_steps, self._networks.training) as now:
             report = self._networks.update(batch, now, self._streams.minibatch)
         # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
-        self._normalizers.after_window(seen)
-        return report.diagnostics(values, targets)
+        self._normalizers.after_window(raw_observations(window))
+        return report.diagnostics(batch.values, batch.targets)
 
     def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
-        return self._actions.describe(b, self._networks.actor, x, mask)
+        actor = self._networks.actor
+        return self._actions.describe(b, describe(b, actor, x), mask, last_width(actor))
 
     def _apply(self, hp: dict[str, Any]) -> None:
         super()._apply(hp)

@@ -25,18 +25,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.agents.describing import dueling, linear
+from optix_core.agents.experience import make_replay
+from optix_core.agents.hypers.rainbow import HYPERS
+from optix_core.agents.value_agent import Masks, best
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
 from optix_core.types import HyperparamSet
 from optix_torch.action_values.categorical import Clipping, Support, entropy, project
 from optix_torch.action_values.noisy_learning import noisy_engine, require_fit
 from optix_torch.action_values.standard import rainbow_parts
-from optix_torch.action_values.value_agent import Masks, ValueAgent, best
-from optix_torch.describing import describe, dueling, linear
+from optix_torch.action_values.torch_value_agent import TorchValueAgent
+from optix_torch.describing import array, describe
 from optix_torch.device import resolve_device
 from optix_torch.networks.noisy import RainbowQNetwork, trained_parameters
-from optix_torch.specs.rainbow import HYPERS
-from optix_torch.stored.experience import make_replay
 from optix_torch.training.targets import TargetNetwork
 from optix_torch.training.trainable import Trainable
 
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer
 
 
-class TorchRainbowDQNAgent(ValueAgent):
+class TorchRainbowDQNAgent(TorchValueAgent):
     """Rainbow: noisy, distributional, double, dueling, n-step deep Q-learning with prioritised replay.
 
     A :class:`~optix_torch.networks.noisy.RainbowQNetwork` without encoder acts and learns through numpy on a CPU;
@@ -57,7 +59,7 @@ class TorchRainbowDQNAgent(ValueAgent):
         n_actions: A.
         obs_dim: Numbers in one observation; checked against a RainbowQNetwork. None: not checked.
         optimizer: Over its parameters. A plain Adam is made to step them as one vector.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.rainbow``. Copied.
+        hyperparams: Values that differ from the defaults; see ``optix_core.agents.hypers.rainbow``. Copied.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         action_space: The environment's Discrete space; needed only if its first action is not 0.
         observation_space: Needed only by :meth:`act` for observations with parts.
@@ -108,7 +110,7 @@ class TorchRainbowDQNAgent(ValueAgent):
         target = TargetNetwork(network, training.flat)
         self._engine = noisy_engine(engine, network, n_actions, training, target)
         self._atoms = self._support.atoms()
-        self._begin(
+        self._start(
             training,
             target,
             hp,
@@ -140,15 +142,15 @@ class TorchRainbowDQNAgent(ValueAgent):
         if not support.is_chosen:
             support.choose(self._replay, hp["gamma"], self._streams.minibatch)
             self._atoms = support.atoms()
-        batch, observations, following, masks = self._draw()
+        batch = self._draw()
         engine.resample(self._streams.minibatch)
         # Targets: the distribution of what truly followed, shifted and projected; a point where nothing follows.
-        chosen = best(engine.online_values(following, self._atoms), masks)
-        after = engine.target_probabilities(following, chosen)
+        chosen = best(engine.online_values(batch.following, self._atoms), batch.masks)
+        after = engine.target_probabilities(batch.following, chosen)
         targets, clipped = project(batch.rewards, batch.discounts, after, support.v_min, support.v_max)
         self._clipping.add(clipped)
         # One step on the weighted cross entropy, skipped where its gradient is not finite.
-        loss, entropies = engine.gradient(observations, batch.actions, targets, batch.weights)
+        loss, entropies = engine.gradient(batch.observations, batch.actions, targets, batch.weights)
         stepped = self._descent.step(hp["max_grad_norm"], loss=loss)
         if stepped and self._prioritized is not None:
             divergences = entropies - entropy(targets)
@@ -164,7 +166,7 @@ class TorchRainbowDQNAgent(ValueAgent):
         x = b.add("flatten", x) if network.encoder is None else describe(b, network.encoder, x)
         last = len(network.layers) - 1
         for i, layer in enumerate(network.layers):
-            x = linear(b, x, layer.mu_w, layer.mu_b)
+            x = linear(b, x, array(layer.mu_w), array(layer.mu_b))
             if i < last:
                 x = b.add("activation", x, name="relu")
         logits = dueling(b, x, self._n_actions, len(atoms))

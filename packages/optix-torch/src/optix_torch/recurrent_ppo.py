@@ -16,6 +16,12 @@ import torch
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.agents.box_actions import actions_of
+from optix_core.agents.decay import Decay
+from optix_core.agents.hypers.recurrent_ppo import HYPERS
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.single import SingleObservation
+from optix_core.agents.streams import Streams
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
 from optix_core.rl.batching import standardize
@@ -23,17 +29,11 @@ from optix_core.rl.masking import split_masks
 from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
-from optix_torch.acting.box_actions import actions_of
-from optix_torch.acting.single import SingleObservation
-from optix_torch.policy_gradient.decay import Decay
 from optix_torch.policy_gradient.recurrent_actor_critic import RecurrentActorCritic
 from optix_torch.policy_gradient.recurrent_agent import OwnMemory, RecurrentAgent
 from optix_torch.policy_gradient.recurrent_standard import recurrent_ppo_parts
 from optix_torch.policy_gradient.sequence_engine import SequenceBatch
 from optix_torch.policy_gradient.sequences import Sequences, memory_before, memory_of_successors
-from optix_torch.specs.recurrent_ppo import HYPERS
-from optix_torch.stored.normalizing import Normalizers
-from optix_torch.stored.streams import Streams
 from optix_torch.training.threads import Threads
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class TorchRecurrentPPOAgent(RecurrentAgent):
         critic_head: Outputs of ``rnn``, or of ``critic_rnn``, to ``[B]`` or ``[B, 1]``.
         n_actions: A: number of choices (of all components together), bits, or dimensions of the Box.
         optimizer: Over the parameters of all.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.recurrent_ppo``. Copied.
+        hyperparams: Values that differ from the defaults; see ``optix_core.agents.hypers.recurrent_ppo``. Copied.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         critic_rnn: The critic's own memory; without it, the critic shares the actor's.
         encoder: Observations to features ``[B, F]``, of both.

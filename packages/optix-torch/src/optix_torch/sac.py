@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.agents.hypers.sac import HYPERS
 from optix_core.plugin import AgentContext
 from optix_core.types import HyperparamSet
 from optix_torch.continuous import squashed
-from optix_torch.continuous.continuous_agent import ContinuousAgent
 from optix_torch.continuous.standard import sac_parts
 from optix_torch.continuous.temperature import Temperature
+from optix_torch.continuous.torch_continuous_agent import TorchContinuousAgent
 from optix_torch.continuous.twin import Actor, TwinCritics
-from optix_torch.specs.sac import HYPERS
 from optix_torch.training.descent import Descent
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 NAME = "TorchSACAgent"
 
 
-class TorchSACAgent(ContinuousAgent):
+class TorchSACAgent(TorchContinuousAgent):
     """Soft actor-critic with two critics and a temperature that adapts itself.
 
     Plain perceptrons act through numpy on the memory that training changes, and learn with gradients written out; any
@@ -59,8 +59,8 @@ class TorchSACAgent(ContinuousAgent):
         critic_optimizer: Over those of both critics.
         alpha_optimizer: Over one number, which becomes the logarithm of the temperature. Its groups, options and state
             are kept, and the number's value, unless ``log_alpha_init`` is given. None: an Adam with the actor's rate.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.sac``. Copied. ``learning_rate`` is
-            the actor's; rates that differ from it in the other optimizers keep their ratio to it.
+        hyperparams: Values that differ from the defaults; see ``optix_core.agents.hypers.sac``. Copied.
+            ``learning_rate`` is the actor's; rates that differ from it in the other optimizers keep their ratio to it.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         action_space: The environment's Box, which [-1, 1] is mapped to; None leaves actions in [-1, 1].
         observation_space: Needed only by :meth:`act` for observations with parts.
@@ -107,7 +107,7 @@ class TorchSACAgent(ContinuousAgent):
         how: dict[str, Any] = {"device": device, "engine": engine}
         policy = Actor(actor, actor_optimizer, observation_normalizer, **how)
         critics = TwinCritics(critic1, critic2, critic_optimizer, **how)
-        self._begin(
+        self._start(
             policy,
             critics,
             hp,

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.agents.hypers.td3 import HYPERS
 from optix_core.plugin import AgentContext
 from optix_core.state import State
 from optix_core.types import HyperparamSet
-from optix_torch.continuous.continuous_agent import ContinuousAgent
 from optix_torch.continuous.standard import td3_parts
+from optix_torch.continuous.torch_continuous_agent import TorchContinuousAgent
 from optix_torch.continuous.twin import Actor, TwinCritics
-from optix_torch.specs.td3 import HYPERS
 
 if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 NAME = "TorchTD3Agent"
 
 
-class TorchTD3Agent(ContinuousAgent):
+class TorchTD3Agent(TorchContinuousAgent):
     """A deterministic policy with two critics and delayed policy updates.
 
     What is not said here is as for :class:`~optix_torch.TorchSACAgent`.
@@ -51,8 +51,8 @@ class TorchTD3Agent(ContinuousAgent):
         action_dim: A.
         actor_optimizer: Over the actor's parameters.
         critic_optimizer: Over those of both critics.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.td3``. Copied. ``learning_rate`` is
-            the actor's; a rate that differs from it in the other optimizer keeps its ratio to it.
+        hyperparams: Values that differ from the defaults; see ``optix_core.agents.hypers.td3``. Copied.
+            ``learning_rate`` is the actor's; a rate that differs from it in the other optimizer keeps its ratio to it.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         action_space: The environment's Box, which [-1, 1] is mapped to; None leaves actions in [-1, 1].
         observation_space: Needed only by :meth:`act` for observations with parts.
@@ -96,7 +96,7 @@ class TorchTD3Agent(ContinuousAgent):
         critics = TwinCritics(critic1, critic2, critic_optimizer, **how)
         assert policy.target_network is not None
         self._target_actor, self._steps = policy.target_network, _Steps()
-        self._begin(
+        self._start(
             policy,
             critics,
             hp,

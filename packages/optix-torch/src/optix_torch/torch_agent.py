@@ -23,21 +23,22 @@ from torch import Tensor, nn
 from optix_core import hyperparams as declared
 from optix_core.acting import heads
 from optix_core.acting.policy import require_usable
+from optix_core.agents.discrete_actions import DiscreteActions
+from optix_core.agents.hypers.reinforce import HYPERS
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.stored_agent import StoredAgent
+from optix_core.agents.streams import Streams
 from optix_core.rl.batching import standardize
 from optix_core.rl.returns import discounted_returns, explained_variance
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
-from optix_torch.acting.discrete_actions import DiscreteActions
-from optix_torch.describing import Described
+from optix_torch.describing import describe, last_width
 from optix_torch.device import resolve_device
 from optix_torch.policy_gradient import losses
-from optix_torch.specs.reinforce import HYPERS
-from optix_torch.stored.normalizing import Normalizers
-from optix_torch.stored.stored_agent import StoredAgent
-from optix_torch.stored.streams import Streams
 from optix_torch.training.trainable import Trainable
 
 if TYPE_CHECKING:
+    from optix_core.agents.describing import Described
     from optix_core.export import GraphBuilder
 
 LossFn = Callable[[nn.Module, EpisodeData, Tensor], Tensor]
@@ -50,7 +51,7 @@ class TorchAgent(StoredAgent):
     Args:
         model: ``[B, *obs]`` to logits, or to logits and values. Put into eval mode, so that it acts as it learns.
         optimizer: Over its parameters.
-        hyperparams: Values that differ from the defaults; see ``optix_torch.specs.reinforce``. Copied.
+        hyperparams: Values that differ from the defaults; see ``optix_core.agents.hypers.reinforce``. Copied.
         compute_loss_fn: Replaces the whole loss; called once per window.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         seed: Root seed of acting; None draws one from the operating system.
@@ -153,7 +154,7 @@ class TorchAgent(StoredAgent):
         }
 
     def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
-        return self._actions.describe(b, self._model, x, mask)
+        return self._actions.describe(b, describe(b, self._model, x), mask, last_width(self._model))
 
     def _outputs(self, observations: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits ``[B, A]`` and values ``[B]``, None where the model has none."""

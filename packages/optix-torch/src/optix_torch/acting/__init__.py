@@ -1,1 +1,1 @@
-"""From networks' outputs to actions of an environment, in numpy where that is possible."""
+"""How PyTorch networks are evaluated while acting."""

@@ -5,22 +5,21 @@ One small forward pass of PyTorch costs several times more than all of its arith
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from optix_core.acting import MLP
 from optix_core.acting.policy import Normalizes
-from optix_core.errors import NumericalDivergence
+from optix_core.agents import mirror as host
 from optix_torch.networks.mlp import standard_mlp
 from optix_torch.training.flat import FlatParameters
 
 
-class Mirror:
+class Mirror(host.Mirror):
     """Evaluates one network on the host.
 
     Plain perceptrons are evaluated by numpy: on a CPU on the memory that training changes, otherwise on a copy that
@@ -39,10 +38,9 @@ class Mirror:
     def __init__(
         self, module: nn.Module, flat: FlatParameters, observation_normalizer: Normalizes | None = None
     ) -> None:
-        self._module, self._flat = module, flat
-        self.observation_normalizer = observation_normalizer
+        self._flat = flat
         plain = standard_mlp(module)
-        self._mlp: MLP | None = None
+        mlp: MLP | None = None
         self._copy: NDArray[Any] | None = None
         if plain is not None:
             spec, parameters = plain
@@ -50,37 +48,24 @@ class Mirror:
             if start is not None:
                 self._piece = slice(start, start + spec.layout.size)
                 if flat.vector.device.type == "cpu":
-                    self._mlp = MLP(spec, flat.arrays()[0][self._piece])
+                    mlp = MLP(spec, flat.arrays()[0][self._piece])
                 else:
                     self._copy = flat.to_numpy()[self._piece]
-                    self._mlp = MLP(spec, self._copy)
-        self.is_numpy = self._mlp is not None
-
-    def outputs(self, observations: NDArray[Any]) -> NDArray[Any]:
-        """``[N, out]`` for raw observations ``[N, *obs]``, perhaps in a buffer that the next call overwrites.
-
-        Raises:
-            NumericalDivergence: An output is not finite; nothing must be sent to the environment then.
-        """
-        if self.observation_normalizer is not None:
-            observations = self.observation_normalizer.normalize(observations)
-        if self._mlp is not None:
-            outputs = self._mlp.forward(observations)
-        else:
-            with torch.inference_mode():
-                outputs = self._module(self._flat.tensor(observations)).cpu().numpy()
-        # one dot product finds nearly all that is not finite; only then is it worth a closer look
-        if not math.isfinite(np.vdot(outputs, outputs)) and not np.isfinite(outputs).all():
-            row = int(np.argmin(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)))
-            raise NumericalDivergence(
-                f"the network gave {outputs[row].tolist()} for observation {row} of {len(outputs)}; no action was "
-                "taken. Its weights or the observation are not finite, or so large that they overflow: restore "
-                "earlier weights, lower learning_rate, or normalise the observations.",
-                code="E-POLICY-NONFINITE",
-            )
-        return outputs
+                    mlp = MLP(spec, self._copy)
+        self.is_numpy = mlp is not None
+        super().__init__(torch_forward(module, flat) if mlp is None else mlp.forward, observation_normalizer)
 
     def refresh(self) -> None:
         """Bring the host's copy up to date; needed only where the weights live on another device."""
         if self._copy is not None:
             self._copy[:] = self._flat.vector.detach()[self._piece].cpu().numpy()
+
+
+def torch_forward(module: nn.Module, flat: FlatParameters) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """What ``module`` gives for observations ``[N, *obs]``, from arrays to arrays."""
+
+    def forward(observations: NDArray[Any]) -> NDArray[Any]:
+        with torch.inference_mode():
+            return module(flat.tensor(observations)).cpu().numpy()
+
+    return forward

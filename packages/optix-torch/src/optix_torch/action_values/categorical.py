@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from optix_core.agents.experience import rows_of
 from optix_core.replay import HindsightReplay, ReplayBuffer
 from optix_core.state import State
-from optix_torch.stored.experience import rows_of
 
 Array = NDArray[Any]
 

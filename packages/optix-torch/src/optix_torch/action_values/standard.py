@@ -8,6 +8,10 @@ from typing import Any
 import torch
 
 from optix_core import hyperparams as declared
+from optix_core.agents.experience import make_hindsight, make_replay
+from optix_core.agents.hypers.dqn import HYPERS as DQN_HYPERS
+from optix_core.agents.hypers.rainbow import HYPERS as RAINBOW_HYPERS
+from optix_core.agents.normalizing import make_normalizers
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
 from optix_core.rl.spaces import describe_space, require_kind
@@ -18,10 +22,6 @@ from optix_torch.networks.encoders import ObservationInput, hidden_widths, obser
 from optix_torch.networks.mlp import require_architecture
 from optix_torch.networks.noisy import RainbowQNetwork
 from optix_torch.networks.q_network import q_network
-from optix_torch.specs.dqn import HYPERS as DQN_HYPERS
-from optix_torch.specs.rainbow import HYPERS as RAINBOW_HYPERS
-from optix_torch.stored.experience import make_hindsight, make_replay
-from optix_torch.stored.normalizing import make_normalizers
 
 
 def common_parts(

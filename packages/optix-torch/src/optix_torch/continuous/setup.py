@@ -1,15 +1,11 @@
-"""What is made or changed around off-policy agents for continuous actions: scaling and learning rates."""
+"""Learning rates of several optimizers that keep their ratio."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from optix_core.errors import SpaceError
-from optix_core.rl.spaces import BoxScaler
 from optix_torch.training.trainable import Trainable
 
 
@@ -29,19 +25,3 @@ def change_learning_rate(trainables: Iterable[Trainable], value: float) -> None:
             group["lr"].fill_(new)
         else:
             group["lr"] = new
-
-
-def scaler_of_bounded(space: Any, owner: str) -> BoxScaler:
-    """What maps [-1, 1] to ``space``.
-
-    Raises:
-        SpaceError: It is no floating Box, or not bounded on both sides everywhere.
-    """
-    scaler = BoxScaler(space)
-    if not scaler.bounded.all():
-        raise SpaceError(
-            f"{owner}: components {np.argwhere(~scaler.bounded).tolist()} of the action space have no finite bounds, "
-            "so there is nothing that actions in [-1, 1] could be scaled to. Give the Box bounds "
-            "(gymnasium.wrappers.TransformAction), or use GaussianPPO, whose actions are not squashed."
-        )
-    return scaler

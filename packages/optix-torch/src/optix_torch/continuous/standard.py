@@ -11,19 +11,19 @@ import torch
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.agents.continuous_agent import scaler_of_bounded
+from optix_core.agents.experience import make_hindsight, make_replay
+from optix_core.agents.hypers.sac import HYPERS as SAC_HYPERS
+from optix_core.agents.hypers.td3 import HYPERS as TD3_HYPERS
+from optix_core.agents.normalizing import make_normalizers
 from optix_core.plugin import AgentContext, Hyper
 from optix_core.rl.spaces import describe_space, require_kind
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_torch.continuous.critics import EncodedCritic
-from optix_torch.continuous.setup import scaler_of_bounded
 from optix_torch.device import device_for_small_networks
 from optix_torch.networks.encoder_modules import Flattened
 from optix_torch.networks.encoders import ObservationInput, network, observation_input
 from optix_torch.networks.mlp import ACTIVATIONS, require_architecture
-from optix_torch.specs.sac import HYPERS as SAC_HYPERS
-from optix_torch.specs.td3 import HYPERS as TD3_HYPERS
-from optix_torch.stored.experience import make_hindsight, make_replay
-from optix_torch.stored.normalizing import make_normalizers
 
 
 def sac_parts(ctx: AgentContext, owner: str, **options: Any) -> dict[str, Any]:

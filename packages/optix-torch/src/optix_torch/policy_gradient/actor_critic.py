@@ -13,16 +13,17 @@ from torch import nn
 
 from optix_core.acting import MLPSpec, NumpyPolicy, PolicySpec
 from optix_core.acting.distributions import Head
+from optix_core.agents.function_policy import FunctionPolicy
+from optix_core.agents.ppo_update import Engine, PPOBatch, UpdateReport
 from optix_core.errors import ConfigError
-from optix_torch.acting.policy import TorchPolicy
+from optix_torch.acting.mirror import torch_forward
 from optix_torch.device import resolve_device
 from optix_torch.networks.encoder_modules import Encoded
 from optix_torch.networks.mlp import GaussianActor, as_function, standard_mlp
 from optix_torch.policy_gradient import losses
 from optix_torch.policy_gradient.autograd import AutogradEngine, Distribution
 from optix_torch.policy_gradient.closed_form import ClosedFormEngine
-from optix_torch.policy_gradient.engine import Engine, PPOBatch, UpdateReport
-from optix_torch.stored import storage
+from optix_torch.training import storage
 from optix_torch.training.trainable import Trainable
 
 ENGINES = ("auto", "closed_form", "autograd")
@@ -121,9 +122,9 @@ class ActorCritic:
 
     def _make_policy(
         self, shape: tuple[PolicySpec, Any] | None, head: Head, n_actions: int | None, nvec: Sequence[int]
-    ) -> NumpyPolicy | TorchPolicy:
+    ) -> NumpyPolicy | FunctionPolicy:
         if shape is None:
-            return TorchPolicy(self.actor, head, n_actions, self.flat, nvec)
+            return FunctionPolicy(torch_forward(self.actor, self.flat), head, n_actions, nvec)
         size = shape[0].layout.size
         if self.device.type == "cpu":
             return NumpyPolicy(shape[0], self.flat.arrays()[0][:size])

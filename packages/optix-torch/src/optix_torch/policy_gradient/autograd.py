@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from optix_torch.policy_gradient.engine import PPOBatch, StepGuard, UpdateReport, epoch_order
+from optix_core.agents.ppo_update import PPOBatch, StepGuard, UpdateReport, epoch_order
 from optix_torch.policy_gradient.losses import approximate_kl, clipped_value_loss, ppo_clip_loss, value_loss
 from optix_torch.training.adam import FusedAdam
 from optix_torch.training.batching import cast, evaluated, integers, split, staged, take

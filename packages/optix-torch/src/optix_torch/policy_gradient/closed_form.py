@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from optix_core.acting import MLPSpec, PolicySpec, distribution
 from optix_core.acting.policy import allowed_logits
-from optix_torch.policy_gradient.engine import PPOBatch, StepGuard, UpdateReport, epoch_order
+from optix_core.agents.ppo_update import PPOBatch, StepGuard, UpdateReport, epoch_order
 from optix_torch.policy_gradient.losses import LOG_RATIO_BOUND
 from optix_torch.policy_gradient.surrogates import surrogate
 from optix_torch.training.adam import NumpyAdam

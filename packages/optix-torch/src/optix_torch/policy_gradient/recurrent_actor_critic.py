@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from optix_core.acting import NumpyPolicy
 from optix_core.acting.distributions import Head
+from optix_core.agents.function_policy import FunctionPolicy
+from optix_core.agents.ppo_update import UpdateReport
 from optix_core.errors import ConfigError
-from optix_torch.acting.policy import TorchPolicy
+from optix_torch.acting.mirror import torch_forward
 from optix_torch.device import resolve_device
 from optix_torch.networks.mlp import standard_mlp
 from optix_torch.networks.recurrent import Recurrent, recurrent_spec
 from optix_torch.policy_gradient.actor_critic import _actor_shape, _function, _torch_distribution
-from optix_torch.policy_gradient.engine import UpdateReport
 from optix_torch.policy_gradient.sequence_engine import SequenceBatch, SequenceEngine
 from optix_torch.policy_gradient.sequences import Packed
-from optix_torch.stored import storage
+from optix_torch.training import storage
 from optix_torch.training.trainable import Trainable
 
 
@@ -88,10 +89,10 @@ class RecurrentActorCritic:
             parameters += [p for p in (found[1] if found else module.parameters()) if p.requires_grad]
         self.training = Trainable(modules, parameters, optimizer, self.refresh)
         self.flat = self.training.flat
-        self.policy: NumpyPolicy | TorchPolicy
+        self.policy: NumpyPolicy | FunctionPolicy
         self._copy: NDArray[Any] | None = None
         if shape is None:
-            self.policy = TorchPolicy(actor_head, head, n_actions, self.flat, nvec)
+            self.policy = FunctionPolicy(torch_forward(actor_head, self.flat), head, n_actions, nvec)
         else:
             start = self.flat.start_of(list(shape[1]))
             assert start is not None

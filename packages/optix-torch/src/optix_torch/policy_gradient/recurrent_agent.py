@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optix_core.agents.box_actions import BoxActions
+from optix_core.agents.describing import Described
+from optix_core.agents.discrete_actions import DiscreteActions
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.single import SingleObservation
+from optix_core.agents.stored_agent import StoredAgent
 from optix_core.export import GraphBuilder
 from optix_core.rl.masking import split_masks, with_masks
 from optix_core.state import State
-from optix_torch.acting.box_actions import BoxActions
-from optix_torch.acting.discrete_actions import DiscreteActions
-from optix_torch.acting.single import SingleObservation
-from optix_torch.describing import Described, describe, recurrent
+from optix_torch.describing import describe, last_width, recurrent
 from optix_torch.policy_gradient.recurrent_actor_critic import RecurrentActorCritic
-from optix_torch.stored.normalizing import Normalizers
-from optix_torch.stored.stored_agent import StoredAgent
 
 
 class RecurrentAgent(StoredAgent):
@@ -84,7 +85,8 @@ class RecurrentAgent(StoredAgent):
         modules: dict[str, Any] = dict(self._networks.training.modules)
         features = describe(b, modules["encoder"], x) if "encoder" in modules else b.add("flatten", x)
         seen = recurrent(b, modules["rnn"], features)
-        return self._actions.describe(b, modules["actor_head"], seen, mask)
+        head = modules["actor_head"]
+        return self._actions.describe(b, describe(b, head, seen), mask, last_width(head))
 
     def _act(
         self,

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from optix_core.agents.ppo_update import PPOBatch
 from optix_torch.policy_gradient.autograd import AutogradEngine, Distribution, Evaluated, Network, Staged
-from optix_torch.policy_gradient.engine import PPOBatch
 from optix_torch.policy_gradient.sequences import Packed, Sequences
 from optix_torch.training.batching import cast, take
 from optix_torch.training.flat import FlatParameters

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.agents.hypers.ppo import HYPERS
+from optix_core.agents.normalizing import make_normalizers
 from optix_core.errors import SpaceError
 from optix_core.plugin import AgentContext
 from optix_core.rl.spaces import SpaceKind, describe_space, require_kind
@@ -23,8 +25,6 @@ from optix_torch.networks.encoders import (
     unmasked,
 )
 from optix_torch.networks.mlp import GaussianActor, mlp, require_architecture
-from optix_torch.specs.ppo import HYPERS
-from optix_torch.stored.normalizing import make_normalizers
 
 HIDDEN_SIZES = (64, 64)
 """Hidden layers of actor and critic, unless an image is encoded in front of them."""

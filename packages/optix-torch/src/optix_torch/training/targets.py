@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from optix_core.agents.weights import require_same
 from optix_core.state import State
-from optix_torch.stored import storage
+from optix_torch.training import storage
 from optix_torch.training.flat import FlatParameters
 
 
@@ -66,7 +67,7 @@ class TargetNetwork:
         Raises:
             IncompatibleCheckpoint: Names or shapes differ; nothing is changed then.
         """
-        storage.require_same(storage.module_arrays(self.module), state, owner="the target network")
+        require_same(storage.module_arrays(self.module), state, owner="the target network")
         storage.load_module(self.module, state)
 
     def _copy_buffers(self) -> None:

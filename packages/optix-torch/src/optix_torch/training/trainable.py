@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from optix_core.agents.weights import Arrays, require_same
 from optix_core.errors import ConfigError
 from optix_core.state import State
-from optix_torch.stored import storage
+from optix_torch.training import storage
 from optix_torch.training.flat import FlatParameters
 
 
@@ -73,7 +74,7 @@ class Trainable:
             else:
                 group["lr"] = value
 
-    def arrays(self) -> storage.Arrays:
+    def arrays(self) -> Arrays:
         """Copies of all weights and buffers, as ``module/name``."""
         return {
             f"{prefix}/{name}": array
@@ -87,7 +88,7 @@ class Trainable:
         Raises:
             IncompatibleCheckpoint: Names or shapes differ; nothing is changed then.
         """
-        storage.require_same(self.arrays(), arrays, owner=owner)
+        require_same(self.arrays(), arrays, owner=owner)
         for prefix, module in self.modules.items():
             start = f"{prefix}/"
             storage.load_module(
@@ -105,9 +106,18 @@ class Trainable:
         Raises:
             IncompatibleCheckpoint: It belongs to other networks or another optimizer.
         """
-        storage.require_same(self.arrays(), state["networks"], owner=owner)
+        require_same(self.arrays(), state["networks"], owner=owner)
         storage.load_optimizer(self.optimizer, state["optimizer"], owner=owner)
         self.load_arrays(state["networks"], owner=owner)
+
+    def input_width(self) -> int | None:
+        """What the first layer that tells it reads."""
+        for module in self.modules.values():
+            for layer in module.modules():
+                width = getattr(layer, "in_features", None)
+                if isinstance(width, int):
+                    return width
+        return None
 
     def perturb(self, noise_scale: float, rng: np.random.Generator) -> None:
         """Multiply every trainable weight by ``1 + noise_scale * N(0, 1)``."""

@@ -1,47 +1,43 @@
-"""Acting through PyTorch, for networks that the numpy mirror does not know."""
+"""Acting through any function, for networks that the numpy mirror does not know."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from optix_core.acting import distribution
 from optix_core.acting.distributions import Head
 from optix_core.acting.policy import Normalizes, allowed_logits, probabilities, require_usable
 from optix_core.errors import ConfigError
 from optix_core.rl.masking import split_masks
-from optix_torch.training.flat import FlatParameters
 
 
-class TorchPolicy:
-    """Acts like :class:`optix_core.acting.NumpyPolicy`, with any module as its network.
+class FunctionPolicy:
+    """Acts like :class:`optix_core.acting.NumpyPolicy`, with any function as its network.
 
     Args:
-        actor: ``[B, *obs]`` to what the head reads, see :mod:`optix_core.acting.distributions`; a Gaussian one gives
-            means and log standard deviations ``[B, 2 A]``.
+        forward: Normalised observations ``[N, *obs]`` to what the head reads ``[N, out]``, as numpy arrays, see
+            :mod:`optix_core.acting.distributions`; a Gaussian one gives means and log standard deviations
+            ``[N, 2 A]``.
         head: What the outputs mean.
         n_actions: A, if it is known; a wrong number of outputs is refused then.
-        flat: Tells device and type.
         nvec: Choices of each component; ``multi_categorical`` only.
         observation_normalizer: Applied to raw observations first.
     """
 
     def __init__(
         self,
-        actor: nn.Module,
+        forward: Callable[[NDArray[Any]], NDArray[Any]],
         head: Head,
         n_actions: int | None,
-        flat: FlatParameters,
         nvec: Sequence[int] = (),
         observation_normalizer: Normalizes | None = None,
     ) -> None:
-        self._actor, self._flat = actor, flat
+        self._forward = forward
         self._head: Head = head
         self._nvec = tuple(nvec)
         self._width = n_actions if n_actions is None or head != "gaussian" else 2 * n_actions
@@ -58,8 +54,7 @@ class TorchPolicy:
         observations, masks = split_masks(observations)
         if self.observation_normalizer is not None:
             observations = self.observation_normalizer.normalize(observations)
-        with torch.inference_mode():
-            outputs = self._actor(self._flat.tensor(observations)).cpu().numpy()
+        outputs = self._forward(observations)
         if outputs.ndim != 2 or (self._width is not None and outputs.shape[1] != self._width):
             raise ConfigError(
                 f"the actor gave outputs of shape {outputs.shape} for {len(observations)} observations; expected "

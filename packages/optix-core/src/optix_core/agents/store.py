@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from optix_core.agents import weights as files
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.streams import Streams
+from optix_core.agents.trainable import Trainable
 from optix_core.base_agent import BaseAgent
 from optix_core.errors import IncompatibleCheckpoint
 from optix_core.state import State, Stateful
 from optix_core.types import HyperparamSet
-from optix_torch.stored import storage
-from optix_torch.stored.normalizing import Normalizers
-from optix_torch.stored.streams import Streams
-from optix_torch.training.trainable import Trainable
 
 FORMAT = 1
 _STATISTICS = "observation_normalizer"
@@ -50,16 +50,16 @@ class Store:
 
     def save_weights(self, path: str) -> None:
         """Networks and observation statistics as one safetensors file."""
-        storage.write_tensors(path, self._weights(), kind=self._kind)
+        files.write_tensors(path, self._weights(), kind=self._kind)
 
     def load_weights(self, path: str) -> None:
         """Take over one file."""
-        self._load_weights(storage.read_tensors(path, kind=self._kind))
+        self._load_weights(files.read_tensors(path, kind=self._kind))
 
     def average_weights(self, paths: Sequence[str]) -> None:
         """Take over the element-wise mean of several files; observation statistics are those of the most samples."""
-        saved = [storage.read_tensors(path, kind=self._kind) for path in paths]
-        mean = storage.mean_of(saved, owner=self._kind)
+        saved = [files.read_tensors(path, kind=self._kind) for path in paths]
+        mean = files.mean_of(saved, owner=self._kind)
         most = max(saved, key=_samples)
         self._load_weights(
             mean | {name: array for name, array in most.items() if name.startswith(_STATISTICS)}
@@ -119,13 +119,13 @@ class Store:
             if part is not None:
                 part.load_state_dict(state[name])
 
-    def _weights(self) -> storage.Arrays:
+    def _weights(self) -> files.Arrays:
         weights = self._statistics()
         for trainable in self._trainables.values():
             weights |= trainable.arrays()
         return weights
 
-    def _statistics(self) -> storage.Arrays:
+    def _statistics(self) -> files.Arrays:
         """The observation normaliser's state, numbers as arrays without axes; of each part if there are several."""
         part = self._parts[_STATISTICS]
         return {
@@ -134,8 +134,8 @@ class Store:
             for name, value in state.items()
         }
 
-    def _load_weights(self, arrays: storage.Arrays) -> None:
-        storage.require_same(self._weights(), arrays, owner=self._kind)
+    def _load_weights(self, arrays: files.Arrays) -> None:
+        files.require_same(self._weights(), arrays, owner=self._kind)
         part = self._parts[_STATISTICS]
         if part is not None:
             own = part.state_dict()
@@ -158,7 +158,7 @@ def _by_part(state: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     ]
 
 
-def _samples(arrays: storage.Arrays) -> int:
+def _samples(arrays: files.Arrays) -> int:
     """How many samples the observation statistics in a file have seen."""
     counts = [a for name, a in arrays.items() if name.startswith(f"{_STATISTICS}/") and name.endswith("/n")]
     return max((int(count.item()) for count in counts), default=0)

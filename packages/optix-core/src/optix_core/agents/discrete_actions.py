@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
-from torch import nn
 
 from optix_core.acting.distributions import Head
-from optix_core.export import GraphBuilder
+from optix_core.errors import ConfigError
 from optix_core.rl.spaces import SpaceKind, describe_space, require_kind
-from optix_torch.describing import Described, describe, last_width
+
+if TYPE_CHECKING:
+    from optix_core.agents.describing import Described
+    from optix_core.export import GraphBuilder
 
 KINDS: frozenset[SpaceKind] = frozenset({"discrete", "multi_discrete", "multi_binary"})
 
@@ -67,10 +69,25 @@ class DiscreteActions:
         action = self.to_env(actions)[0]
         return int(action) if action.ndim == 0 else action
 
-    def describe(self, b: GraphBuilder, actor: nn.Module, x: Any, mask: str | None) -> Described:
-        """The operations from observations ``x`` through ``actor``, which gives logits, to the most probable action."""
-        logits = describe(b, actor, x)
-        space = describe_space(Discrete(last_width(actor)) if self._space is None else self._space)
+    def describe(
+        self, b: GraphBuilder, logits: str, mask: str | None, n_actions: int | None = None
+    ) -> Described:
+        """The operations from an actor's outputs ``logits`` to the most probable action.
+
+        Args:
+            b: What is appended to.
+            logits: The name of the value.
+            mask: The name of the mask's value, if there is one.
+            n_actions: Used where the action space is not known.
+
+        Raises:
+            ConfigError: Neither is known.
+        """
+        from optix_core.agents.describing import Described
+
+        if self._space is None and n_actions is None:
+            raise ConfigError("the number of actions is not known: pass action_space= to the agent")
+        space = describe_space(Discrete(n_actions or 1) if self._space is None else self._space)
         if mask is not None:
             logits = b.add("mask", logits, mask)
         start = self._low.reshape(-1).tolist()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from optix_core.agents.trainable import Trainable
 from optix_core.rl.schedules import linear
 from optix_core.state import State
-from optix_torch.training.trainable import Trainable
 
 DECAYING = ("learning_rate", "clip_ratio")
 
@@ -29,7 +29,7 @@ class Decay:
         self.env_steps = 0
 
     @contextmanager
-    def applied(self, hp: Mapping[str, Any], n_steps: int, training: Trainable) -> Iterator[dict[str, Any]]:
+    def applied(self, hp: Mapping[str, Any], n_steps: int, training: Trainable) -> Generator[dict[str, Any]]:
         """Count a window of ``n_steps`` and put in force what is due, in the optimizer too, until the end of the block.
 
         Yields:

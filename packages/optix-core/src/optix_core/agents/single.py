@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +33,15 @@ class SingleObservation:
             ObservationMismatch: Its parts are not those of the space.
         """
         if isinstance(observation, Mapping):
+            observation = cast("Mapping[str, Any]", observation)
             if set(observation) == {OBSERVATION, ACTION_MASK} and not self._has_masks():
-                mask = np.asarray(observation[ACTION_MASK]).reshape(1, -1)
+                mask: NDArray[np.bool_] = np.asarray(observation[ACTION_MASK]).reshape(1, -1)
                 return with_masks(self(observation[OBSERVATION]), mask)
             return pack(observation, self._dtype or _dtype_of(observation))[None]
         if isinstance(observation, tuple) and self._dtype is not None and is_structured(self._dtype):
             return pack(observation, self._dtype)[None]
-        return np.asarray(observation)[None]
+        array: NDArray[Any] = np.asarray(cast("Any", observation))
+        return array[None]
 
     def _has_masks(self) -> bool:
         return self._dtype is not None and is_masked(self._dtype)
@@ -50,6 +52,6 @@ def _dtype_of(value: Any) -> np.dtype[Any]:
     if not isinstance(value, Mapping):
         return np.asarray(value).dtype
     fields: list[tuple[str, Any, tuple[int, ...]]] = []
-    for name, part in value.items():
+    for name, part in cast("Mapping[str, Any]", value).items():
         fields.append((str(name), _dtype_of(part), () if isinstance(part, Mapping) else np.shape(part)))
     return np.dtype(fields, align=True)

@@ -8,56 +8,31 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from optix_core.agents.describing import Described, to_box
+from optix_core.agents.draws import Draw, draw
+from optix_core.agents.experience import make_replay, prioritized_rows
+from optix_core.agents.mirror import Mirror
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.single import SingleObservation
+from optix_core.agents.stored_agent import StoredAgent
+from optix_core.agents.streams import Streams
+from optix_core.agents.trainable import Trainable
 from optix_core.errors import HyperparamError, SpaceError
 from optix_core.replay import Cadence, observe_window
+from optix_core.rl.spaces import BoxScaler
 from optix_core.rl.successors import rows
 from optix_core.types import EpisodeData
-from optix_torch.acting.single import SingleObservation
-from optix_torch.continuous.setup import change_learning_rate, scaler_of_bounded
-from optix_torch.continuous.twin import Actor, TwinCritics
-from optix_torch.describing import Described, describe, to_box
-from optix_torch.stored.experience import make_replay, prioritized_rows
-from optix_torch.stored.normalizing import Normalizers
-from optix_torch.stored.stored_agent import StoredAgent
-from optix_torch.stored.streams import Streams
-from optix_torch.training.descent import Descent
-from optix_torch.training.threads import Threads
-from optix_torch.training.trainable import Trainable
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer
     from optix_core.state import Stateful
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transitions:
-    """A draw from replay.
-
-    Attributes:
-        observations: ``[B, *obs]`` as a tensor, normalised; a dict of tensors for observations with parts.
-        actions: ``[B, A]`` in [-1, 1], float32 as all that follows.
-        rewards: ``[B]``, summed over n steps.
-        discounts: ``[B]``, what the value of ``following`` counts; 0 where the episode terminated.
-        following: ``[B, *obs]``, after the n-th step, as ``observations``.
-        weights: ``[B]`` importance weights; None where the draw was uniform.
-        indices: ``[B]``, for priorities.
-    """
-
-    observations: Any
-    actions: NDArray[np.float32]
-    rewards: NDArray[np.float32]
-    discounts: NDArray[np.float32]
-    following: Any
-    weights: NDArray[np.float32] | None
-    indices: NDArray[np.int64]
 
 
 class ContinuousAgent(StoredAgent):
@@ -70,10 +45,14 @@ class ContinuousAgent(StoredAgent):
     accepts_intrinsic_rewards = True
     default_min_episodes_before_dormant = 30
 
+    _mirror: Mirror
+
     def _begin(
         self,
-        actor: Actor,
-        critics: TwinCritics,
+        actor: Trainable,
+        critics: Trainable,
+        target: Stateful,
+        mirror: Mirror,
         hp: dict[str, Any],
         *,
         action_dim: int,
@@ -82,13 +61,32 @@ class ContinuousAgent(StoredAgent):
         observation_space: Any,
         observation_normalizer: ObsNormalizer | None,
         replay: Any,
-        threads: Any,
         seed: int | None,
         trainables: Mapping[str, Trainable] | None = None,
         parts: Mapping[str, Stateful] | None = None,
     ) -> None:
-        """Take over the parts; subclasses call this at the end of their construction."""
-        self._actor, self._critics, self._action_dim = actor, critics, action_dim
+        """Take over the parts; subclasses call this at the end of their construction.
+
+        Args:
+            actor: Its network and optimizer.
+            critics: Both critics and their optimizer.
+            target: Their slow copies, as part of the state.
+            mirror: Evaluates the actor for acting.
+            hp: Complete, valid hyperparameters.
+            action_dim: A.
+            outputs_per_action: Of the actor: 2 for means and deviations.
+            action_space: The environment's Box; None leaves actions in [-1, 1].
+            observation_space: The environment's, or None.
+            observation_normalizer: Of observations, or None.
+            replay: What experience is kept in; None: what ``hp`` asks for.
+            seed: Root seed of all streams.
+            trainables: What else is trained.
+            parts: What else belongs to the state.
+
+        Raises:
+            SpaceError: The Box is not bounded, or does not fit ``action_dim``.
+        """
+        self._mirror, self._action_dim = mirror, action_dim
         self._action_space = Box(-1.0, 1.0, (action_dim,)) if action_space is None else action_space
         self._scaler = scaler_of_bounded(self._action_space, self.kind)
         if math.prod(self._scaler.low.shape) != action_dim:
@@ -101,24 +99,13 @@ class ContinuousAgent(StoredAgent):
         self._cadence = Cadence()
         self._replay = make_replay(hp) if replay is None else replay
         self._prioritized = prioritized_rows(self._replay)
-        actor_size, critic_size = (
-            actor.training.flat.vector.numel(),
-            critics.training.flat.vector.numel() // 2,
-        )
-        self._threads = Threads(threads, max(actor_size, critic_size), actor.training.flat.vector.device)
-        self._actor_descent, self._critic_descent = Descent(actor.training), Descent(critics.training)
         self._assemble(
-            {"actor": actor.training, "critics": critics.training, **(trainables or {})},
+            {"actor": actor, "critics": critics, **(trainables or {})},
             Streams(seed),
             self._normalizers,
             hp,
             observation_space=observation_space,
-            parts={
-                "target": critics.target,
-                "replay": self._replay,
-                "cadence": self._cadence,
-                **(parts or {}),
-            },
+            parts={"target": target, "replay": self._replay, "cadence": self._cadence, **(parts or {})},
         )
 
     @property
@@ -170,13 +157,7 @@ class ContinuousAgent(StoredAgent):
             gradient_steps=hp["gradient_steps"],
         )
         if due:
-            # numbers that are too large become infinite or NaN, which the guarded steps find
-            with self._threads, np.errstate(over="ignore", invalid="ignore"):
-                self._begin_round()
-                for _ in range(due):
-                    if not (self._critic_descent.diverged or self._actor_descent.diverged):
-                        self._gradient_step()
-            self._actor.mirror.refresh()
+            self._gradient_steps(due)
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """What was learned since the last call. A window that nobody showed step by step is shown now.
@@ -190,14 +171,8 @@ class ContinuousAgent(StoredAgent):
         self._cadence.report()
         if episode_data.n_steps:
             self._normalizers.after_window(rows(episode_data, "observations"))
-        actor, critics = self._actor_descent.report(), self._critic_descent.report()
-        lost = {name: math.nan for report in (actor, critics) if "loss" in report for name in ("loss",)}
         return {
-            **_renamed(critics, "critic_grad_norm"),
-            **_renamed(actor, "actor_grad_norm"),
-            **lost,
-            "n_updates": critics["n_updates"],
-            "n_skipped": actor["n_skipped"] + critics["n_skipped"],
+            **self._report(),
             "buffer_size": len(self._replay),
             "env_steps": self._cadence.env_steps,
             **self._facts(),
@@ -205,8 +180,12 @@ class ContinuousAgent(StoredAgent):
 
     def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
         del mask  # numbers cannot be masked
-        unit = self._describe_greedy(b, describe(b, self._actor.module, x))
+        unit = self._describe_greedy(b, self._describe_actor(b, x))
         return Described(to_box(b, unit, self._scaler), self._scaler.info, {"unit_action": unit})
+
+    @abstractmethod
+    def _describe_actor(self, b: GraphBuilder, x: Any) -> str:
+        """Append the operations from observations ``x`` to the actor's outputs."""
 
     def _describe_greedy(self, b: GraphBuilder, outputs: str) -> str:
         """Append the operations from the actor's outputs to greedy actions in [-1, 1]; beyond is clipped."""
@@ -214,8 +193,15 @@ class ContinuousAgent(StoredAgent):
         return outputs
 
     @abstractmethod
-    def _gradient_step(self) -> None:
-        """One draw from replay, and what is learned from it."""
+    def _gradient_steps(self, n: int) -> None:
+        """``n`` times one draw from replay and what is learned from it; none after a divergence until it is reported.
+
+        Afterwards the mirror has the new weights.
+        """
+
+    @abstractmethod
+    def _report(self) -> dict[str, Any]:
+        """Means since the last report, with ``n_updates``, ``n_skipped``; see :func:`actor_and_critics`."""
 
     @abstractmethod
     def _policy_actions(
@@ -227,55 +213,18 @@ class ContinuousAgent(StoredAgent):
         """What else :meth:`learn` reports."""
         return {}
 
-    def _begin_round(self) -> None:
-        self._critic_descent.begin()
-        self._actor_descent.begin()
-
-    def _draw(self) -> Transitions:
+    def _draw(self) -> Draw:
         """A batch from replay, as the networks see it."""
-        hp, flat = self._hp, self._actor.training.flat
-        kind: dict[str, Any] = {"n_step": hp["n_step"], "gamma": hp["gamma"]}
-        if self._prioritized is not None:
-            kind["beta"] = hp["per_beta"]
-        batch = self._replay.sample(hp["batch_size"], self._streams.minibatch, **kind)
-        normal = self._normalizers.observations
-        return Transitions(
-            observations=flat.tensor(normal(batch.observations)),
-            actions=batch.actions,
-            rewards=batch.rewards,
-            discounts=batch.discounts,
-            following=flat.tensor(normal(batch.next_observations)),
-            weights=None if self._prioritized is None else batch.weights,
-            indices=batch.indices,
-        )
+        return draw(self._replay, self._hp, self._hp["per_beta"], self._normalizers, self._streams.minibatch)
 
     def _noise(self, n: int) -> NDArray[np.float32]:
         """Standard normal draws ``[n, B, A]``."""
         shape = (n, self._hp["batch_size"], self._action_dim)
         return self._streams.minibatch.standard_normal(shape, np.float32)
 
-    def _critic_step(self, batch: Transitions, targets: NDArray[Any]) -> bool:
-        """One step of both critics towards ``targets`` ``[B]``, unless the gradient is not finite.
-
-        The loss is ``mean(w (Q1 - y)^2) + mean(w (Q2 - y)^2)``: no critic's error is averaged away. Priorities are the
-        mean size of both errors.
-        """
-        values = self._critics.values(batch.observations, batch.actions)
-        errors = values - targets
-        weighted = errors if batch.weights is None else errors * batch.weights
-        loss = float(np.vdot(weighted, errors)) / len(targets)
-        self._critics.backward((2.0 / len(targets)) * weighted)
-        limit = self._hp["max_grad_norm"] or math.inf
-        q_mean = float(np.add.reduce(values, axis=None)) / values.size
-        if not self._critic_descent.step(limit, critic_loss=loss, q_mean=q_mean):
-            return False
-        if self._prioritized is not None:
-            self._prioritized.update_priorities(batch.indices, np.abs(errors).mean(axis=0))
-        return True
-
     def _actor_outputs(self, observations: NDArray[Any]) -> NDArray[Any]:
         """What the actor gives for raw observations, of the width that the algorithm expects."""
-        outputs = self._actor.mirror.outputs(observations)
+        outputs = self._mirror.outputs(observations)
         width = self._outputs_per_action * self._action_dim
         if outputs.shape[1:] != (width,):
             raise SpaceError(
@@ -290,9 +239,49 @@ class ContinuousAgent(StoredAgent):
                 f"{self.kind}: gradient_steps is 0; it must be at least 1, or -1 for as many as train_freq"
             )
         self._hp = hp
-        change_learning_rate(self._trainables.values(), hp["learning_rate"])
+        self._change_learning_rate(hp["learning_rate"])
         if self._prioritized is not None:
             self._prioritized.set_alpha(hp["per_alpha"])
+
+    def _change_learning_rate(self, value: float) -> None:
+        """Give the actor's optimizer the rate ``value``; all others keep their ratio to it.
+
+        A user who gave the critics another rate meant it.
+        """
+        first, *others = self._trainables.values()
+        before = first.learning_rate()
+        first.set_learning_rate(value)
+        for trainable in others:
+            old = trainable.learning_rate()
+            trainable.set_learning_rate(value if old == before else old * (value / before))
+
+
+def actor_and_critics(actor: Mapping[str, Any], critics: Mapping[str, Any]) -> dict[str, Any]:
+    """Two reports of a :class:`~optix_core.agents.steps.StepLog` as one; ``n_updates`` are those of the critics."""
+    lost = {"loss": math.nan} if "loss" in actor or "loss" in critics else {}
+    return {
+        **_renamed(critics, "critic_grad_norm"),
+        **_renamed(actor, "actor_grad_norm"),
+        **lost,
+        "n_updates": critics["n_updates"],
+        "n_skipped": actor["n_skipped"] + critics["n_skipped"],
+    }
+
+
+def scaler_of_bounded(space: Any, owner: str) -> BoxScaler:
+    """What maps [-1, 1] to ``space``.
+
+    Raises:
+        SpaceError: It is no floating Box, or not bounded on both sides everywhere.
+    """
+    scaler = BoxScaler(space)
+    if not scaler.bounded.all():
+        raise SpaceError(
+            f"{owner}: components {np.argwhere(~scaler.bounded).tolist()} of the action space have no finite bounds, "
+            "so there is nothing that actions in [-1, 1] could be scaled to. Give the Box bounds "
+            "(gymnasium.wrappers.TransformAction), or use GaussianPPO, whose actions are not squashed."
+        )
+    return scaler
 
 
 def _renamed(report: Mapping[str, Any], grad_norm: str) -> dict[str, Any]:

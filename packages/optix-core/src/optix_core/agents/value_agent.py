@@ -13,22 +13,20 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
+from optix_core.agents.describing import Described
+from optix_core.agents.draws import Draw, draw
+from optix_core.agents.experience import prioritized_rows
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.single import SingleObservation
+from optix_core.agents.stored_agent import StoredAgent
+from optix_core.agents.streams import Streams
+from optix_core.agents.trainable import Trainable
 from optix_core.errors import ConfigError, HyperparamError
-from optix_core.replay import Batch, Cadence, HindsightReplay, ReplayBuffer, observe_window
+from optix_core.replay import Cadence, HindsightReplay, ReplayBuffer, observe_window
 from optix_core.rl.masking import split_masks
 from optix_core.rl.schedules import linear
 from optix_core.rl.spaces import describe_space
 from optix_core.types import EpisodeData
-from optix_torch.acting.single import SingleObservation
-from optix_torch.describing import Described
-from optix_torch.stored.experience import prioritized_rows
-from optix_torch.stored.normalizing import Normalizers
-from optix_torch.stored.stored_agent import StoredAgent
-from optix_torch.stored.streams import Streams
-from optix_torch.training.descent import Descent
-from optix_torch.training.targets import TargetNetwork
-from optix_torch.training.threads import Threads
-from optix_torch.training.trainable import Trainable
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
@@ -48,38 +46,42 @@ class ValueAgent(StoredAgent):
     accepts_intrinsic_rewards = True
     default_min_episodes_before_dormant = 60
 
-    _training: Trainable
-    _target: TargetNetwork
-    _replay: ReplayBuffer | HindsightReplay
-
     def _begin(
         self,
-        training: Trainable,
-        target: TargetNetwork,
+        trainable: Trainable,
+        target: Stateful,
         hp: dict[str, Any],
         *,
         n_actions: int,
         action_space: Any,
         observation_space: Any,
         observation_normalizer: ObsNormalizer | None,
-        replay: Any,
-        threads: Any,
+        replay: ReplayBuffer | HindsightReplay,
         seed: int | None,
         parts: Mapping[str, Stateful] | None = None,
     ) -> None:
-        """Take over the parts; subclasses call this at the end of their construction."""
-        self._training, self._target = training, target
+        """Take over the parts; subclasses call this at the end of their construction.
+
+        Args:
+            trainable: The online network and its optimizer.
+            target: The slow copy, as part of the state.
+            hp: Complete, valid hyperparameters.
+            n_actions: A.
+            action_space: The environment's Discrete space, or None.
+            observation_space: The environment's, or None.
+            observation_normalizer: Of observations, or None.
+            replay: What experience is kept in.
+            seed: Root seed of all streams.
+            parts: What else belongs to the state.
+        """
         self._n_actions = _checked_count(n_actions, action_space, self.kind)
         self._action_start = 0 if action_space is None else int(action_space.start)
         self._single = SingleObservation(observation_space)
         self._normalizers = Normalizers(observation_normalizer, None)
-        self._descent, self._cadence = Descent(training), Cadence()
-        self._replay = replay
+        self._cadence, self._replay = Cadence(), replay
         self._prioritized = prioritized_rows(replay)
-        vector = training.flat.vector
-        self._threads = Threads(threads, vector.numel(), vector.device)
         self._assemble(
-            {"q_network": training},
+            {"q_network": trainable},
             Streams(seed),
             self._normalizers,
             hp,
@@ -133,17 +135,9 @@ class ValueAgent(StoredAgent):
         )
         freq = hp["target_update_freq"]
         if self._cadence.env_steps // freq != before // freq:
-            if hp["tau"] == 1.0:
-                self._target.copy()
-            else:
-                self._target.polyak(hp["tau"])
+            self._move_target(hp["tau"])
         if due:
-            with self._threads:
-                self._descent.begin()
-                for _ in range(due):
-                    if not self._descent.diverged:
-                        self._gradient_step()
-            self._changed_by_training()
+            self._gradient_steps(due)
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """What was learned since the last call. A window that nobody showed step by step is shown now.
@@ -158,7 +152,7 @@ class ValueAgent(StoredAgent):
         if episode_data.n_steps:
             plain, _ = split_masks(episode_data.time_major("observations"))
             self._normalizers.after_window(plain.reshape(-1, *plain.shape[2:]))
-        return self._descent.report() | {
+        return self._report() | {
             "buffer_size": len(self._replay),
             "env_steps": self._cadence.env_steps,
             **self._facts(),
@@ -177,8 +171,16 @@ class ValueAgent(StoredAgent):
         """Append the operations from observations ``x`` to action values ``[N, A]``."""
 
     @abstractmethod
-    def _gradient_step(self) -> None:
-        """One draw from replay, one gradient, one step."""
+    def _gradient_steps(self, n: int) -> None:
+        """``n`` times one draw from replay, one gradient, one step; none after a divergence until it is reported."""
+
+    @abstractmethod
+    def _move_target(self, tau: float) -> None:
+        """Let the target network go the share ``tau`` of the way; 1: copy it."""
+
+    @abstractmethod
+    def _report(self) -> dict[str, Any]:
+        """Means over the gradient steps since the last report, see :class:`~optix_core.agents.steps.StepLog`."""
 
     @abstractmethod
     def _explore(
@@ -194,19 +196,9 @@ class ValueAgent(StoredAgent):
         """What else :meth:`learn` reports."""
         return {}
 
-    def _changed_by_training(self) -> None:
-        """The online network has new weights; refresh what was derived from them."""
-
-    def _draw(self) -> tuple[Batch, NDArray[Any], NDArray[Any], Masks]:
-        """A batch, its observations and next observations as the networks see them, and the masks of the latter."""
-        hp = self._hp
-        kind: dict[str, Any] = {"n_step": hp["n_step"], "gamma": hp["gamma"]}
-        if self._prioritized is not None:
-            kind["beta"] = self._beta()
-        batch = self._replay.sample(hp["batch_size"], self._streams.minibatch, **kind)
-        following, masks = split_masks(batch.next_observations)
-        seen, normal = split_masks(batch.observations)[0], self._normalizers.observations
-        return batch, normal(seen), normal(following), masks
+    def _draw(self) -> Draw:
+        """A batch from replay, as the networks see it."""
+        return draw(self._replay, self._hp, self._beta(), self._normalizers, self._streams.minibatch)
 
     def _beta(self) -> float:
         """``per_beta`` annealed linearly to 1 over ``per_beta_steps`` environment steps."""

@@ -1,4 +1,4 @@
-"""REINFORCE and A2C, as TorchAgent has them: what they declare (Williams 1992)."""
+"""REINFORCE and A2C, for a user's own model: what they declare (Williams 1992)."""
 
 from __future__ import annotations
 

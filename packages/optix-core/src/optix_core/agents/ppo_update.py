@@ -1,7 +1,6 @@
-"""What one PPO update is given and what it reports, whichever engine computes the gradients.
+"""What one PPO update is given and what it reports, whichever framework or engine computes the gradients.
 
-Two engines give the same parameters, up to rounding: ``AutogradEngine`` differentiates any pair of modules, and
-``ClosedFormEngine`` has the gradients of plain perceptrons written out in numpy and is several times faster on a CPU.
+All that is computed once per window is here, in numpy; engines only differentiate and step.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from optix_core.rl.batching import minibatch_indices
-from optix_core.rl.returns import explained_variance
-
-MAX_SKIPPED_IN_A_ROW = 3
-"""So many gradient steps in a row that are not finite end the update."""
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.steps import MAX_SKIPPED_IN_A_ROW
+from optix_core.rl.batching import minibatch_indices, standardize
+from optix_core.rl.masking import split_masks
+from optix_core.rl.returns import explained_variance, generalized_advantage_estimation
+from optix_core.rl.successors import next_values, rows, successors
+from optix_core.types import EpisodeData
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class PPOBatch:
         return len(self.advantages)
 
 
-class Engine(Protocol):
-    """Evaluates and updates actor and critic."""
+class Evaluates(Protocol):
+    """Evaluates actor and critic as they are."""
 
     def values(self, observations: NDArray[Any]) -> NDArray[Any]:
         """``[B]`` for normalised observations ``[B, *obs]``; a fresh array."""
@@ -60,9 +61,61 @@ class Engine(Protocol):
         """``[B]`` of actions under the current policy, among those that ``masks`` ``[B, A]`` allow; a fresh array."""
         ...
 
+
+class Engine(Evaluates, Protocol):
+    """Evaluates and updates actor and critic."""
+
     def update(self, batch: PPOBatch, hp: Mapping[str, Any], rng: np.random.Generator) -> UpdateReport:
         """``n_epochs`` passes of clipped-surrogate gradient steps over ``batch``."""
         ...
+
+
+def ppo_batch(
+    window: EpisodeData, networks: Evaluates, normalizers: Normalizers, hp: Mapping[str, Any]
+) -> PPOBatch:
+    """A window with its advantages and targets (Schulman et al. 2017, arXiv:1707.06347, eq. 11).
+
+    Nothing has moved since the window was collected, so log-probabilities that it does not hold are recomputed, and are
+    those that acted. A time limit is a boundary with a future, a terminal state one without. Observation statistics
+    stay as they are; those of rewards move.
+
+    Args:
+        window: At least one step.
+        networks: As they were when they acted.
+        normalizers: Of observations and rewards.
+        hp: ``gamma`` and ``gae_lambda`` are read.
+    """
+    seen, masks = split_masks(rows(window, "observations"))
+    observations = normalizers.observations(seen)
+    actions = rows(window, "actions")
+    if actions.dtype.kind != "f":
+        actions = actions.astype(np.int64)
+    values = networks.values(observations).reshape(window.time_major("rewards").shape)
+    if window.log_probs is None:
+        log_probs = networks.log_probs(observations, actions, masks)
+    else:
+        log_probs = rows(window, "log_probs")
+    after = normalizers.observations(split_masks(successors(window))[0])
+    following = next_values(window, values, networks.values(after))
+    terminated, boundary = window.time_major("terminated"), window.time_major("dones")
+    rewards = normalizers.rewards(window.time_major("learning_rewards"), boundary)
+    advantages = generalized_advantage_estimation(
+        rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
+    )
+    return PPOBatch(
+        observations=observations,
+        actions=actions,
+        log_probs=log_probs,
+        values=values.reshape(-1),
+        advantages=standardize(advantages).reshape(-1),
+        targets=(advantages + values).reshape(-1),
+        masks=masks,
+    )
+
+
+def raw_observations(window: EpisodeData) -> NDArray[Any]:
+    """``[T * N, *obs]`` as the environment gave them, without masks: what statistics are made of."""
+    return split_masks(rows(window, "observations"))[0]
 
 
 @dataclass(slots=True)
@@ -99,14 +152,17 @@ class UpdateReport:
 
         After a divergence the losses are NaN, which tells the loop that the update failed.
         """
-        found = {
-            name: math.nan
-            if self.diverged or not getattr(self, name)
-            else float(np.mean(getattr(self, name)))
-            for name in ("policy_loss", "value_loss", "entropy", "grad_norm")
+        each: dict[str, list[float]] = {
+            "policy_loss": self.policy_loss,
+            "value_loss": self.value_loss,
+            "entropy": self.entropy,
+            "grad_norm": self.grad_norm,
         }
-        for name in ("approx_kl", "clip_fraction"):
-            series = getattr(self, name)
+        found = {
+            name: math.nan if self.diverged or not series else float(np.mean(series))
+            for name, series in each.items()
+        }
+        for name, series in (("approx_kl", self.approx_kl), ("clip_fraction", self.clip_fraction)):
             found[name] = math.nan if self.diverged or not series else float(series[-1])
         explained = float(np.nan_to_num(explained_variance(values, targets), nan=0.0))
         return found | {"explained_var": explained, "n_updates": self.n_updates, "n_skipped": self.n_skipped}

@@ -1,4 +1,4 @@
-"""What every agent of this distribution shares: its hyperparameters in force, and its parts as files and states."""
+"""What the agents of every framework share: their hyperparameters in force, and their parts as files and states."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from optix_core import hyperparams as declared
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.store import Store
+from optix_core.agents.streams import Streams
+from optix_core.agents.trainable import Trainable
 from optix_core.base_agent import BaseAgent
 from optix_core.errors import ConfigError
 from optix_core.plugin import Hyper
@@ -15,18 +19,14 @@ from optix_core.rl.spaces import describe_space
 from optix_core.seeding import Domain, generator
 from optix_core.state import State, Stateful
 from optix_core.types import HyperparamSet
-from optix_torch.describing import Described, exported
-from optix_torch.stored.normalizing import Normalizers
-from optix_torch.stored.store import Store
-from optix_torch.stored.streams import Streams
-from optix_torch.training.trainable import Trainable
 
 if TYPE_CHECKING:
+    from optix_core.agents.describing import Described
     from optix_core.export import GraphBuilder, PolicyGraph
 
 
 class StoredAgent(BaseAgent):
-    """An agent whose parts are stored by a :class:`~optix_torch.stored.store.Store`.
+    """An agent whose parts are stored by a :class:`~optix_core.agents.store.Store`.
 
     It holds no algorithm: acting and learning are on the agent's own page. Subclasses name what they declare, call
     :meth:`_assemble` at the end of their construction, and push hyperparameters to where they act in :meth:`_apply`.
@@ -77,7 +77,7 @@ class StoredAgent(BaseAgent):
             normalizers: Of observations and rewards.
             hp: Complete, valid hyperparameters.
             observation_space: The environment's, if it is known.
-            parts: What else belongs to the state, see :class:`~optix_torch.stored.store.Store`.
+            parts: What else belongs to the state, see :class:`~optix_core.agents.store.Store`.
         """
         self._trainables, self._streams = dict(trainables), streams
         self._store = Store(self.kind, trainables, streams, normalizers, parts)
@@ -164,12 +164,15 @@ class StoredAgent(BaseAgent):
         Raises:
             ConfigError: A network has a module that is not known, or actions cannot be masked.
         """
+        from optix_core.agents.describing import exported
+
+        widths = (trainable.input_width() for trainable in self._trainables.values())
         return exported(
             self,
             self._describe_policy,
             space=self._observation_space,
             normalizer=self._observation_normalizer,
-            modules=[module for t in self._trainables.values() for module in t.modules.values()],
+            input_width=next((width for width in widths if width is not None), None),
             action_mask=action_mask,
         )
 

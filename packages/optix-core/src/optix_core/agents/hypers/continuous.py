@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from optix_core.agents.hypers import hindsight
+from optix_core.agents.hypers.spaces import OBSERVATION_SPACES as OBSERVATION_SPACES
 from optix_core.plugin import Hyper, Option
-from optix_torch.specs import hindsight
 
 
 def learning_rate(default: float) -> Hyper:
@@ -73,11 +74,7 @@ REPLAY_HYPERS: tuple[Hyper, ...] = (
 OPTIONS: tuple[Option, ...] = (
     Option("hidden_sizes", (256, 256), help="widths of the hidden layers of actor and critics"),
     Option("activation", "relu", help="tanh, relu, elu or sigmoid"),
-    Option("encoder", None, help="reads observations; see optix_torch.networks.encoders"),
+    Option("encoder", None, help="reads observations: a module, a function or its name, or flatten"),
     Option("normalize_observations", False, help="standardise observations with running statistics"),
     *hindsight.OPTIONS,
-    Option("threads", "auto", help="PyTorch's threads while learning: auto or a number"),
-    Option("engine", "auto", help="auto, closed_form or autograd: how gradients are computed"),
 )
-
-OBSERVATION_SPACES = frozenset({"box", "dict", "tuple", "discrete", "multi_discrete", "multi_binary"})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
-from torch import nn
 
 from optix_core.acting.distributions import Head
-from optix_core.export import GraphBuilder
+from optix_core.agents.discrete_actions import DiscreteActions
 from optix_core.rl.spaces import BoxScaler
-from optix_torch.acting.discrete_actions import DiscreteActions
-from optix_torch.describing import Described, describe, to_box
+
+if TYPE_CHECKING:
+    from optix_core.agents.describing import Described
+    from optix_core.export import GraphBuilder
 
 
 class BoxActions:
@@ -43,13 +44,19 @@ class BoxActions:
         """The action of the environment that the first row means, ``[*act]``."""
         return self.to_env(actions)[0]
 
-    def describe(self, b: GraphBuilder, actor: nn.Module, x: Any, mask: str | None) -> Described:
-        """The operations from ``x`` through ``actor``, whose first A outputs are means, to an element of the Box."""
-        del mask  # numbers cannot be masked
-        mean = b.add("slice", describe(b, actor, x), start=0, stop=math.prod(self._shape))
+    def describe(
+        self, b: GraphBuilder, outputs: str, mask: str | None, n_actions: int | None = None
+    ) -> Described:
+        """The operations from an actor's ``outputs``, the first A of which are means, to an element of the Box."""
+        from optix_core.agents.describing import Described, to_box
+
+        del mask, n_actions  # numbers cannot be masked
+        mean = b.add("slice", outputs, start=0, stop=math.prod(self._shape))
         return Described(to_box(b, mean, self._scaler), self._scaler.info, {"mean": mean})
 
 
 def actions_of(space: Any, owner: str) -> BoxActions | DiscreteActions:
     """What maps policy actions to elements of ``space``; None is Discrete."""
-    return BoxActions(space) if isinstance(space, Box) else DiscreteActions(space, owner)
+    if isinstance(space, Box):
+        return BoxActions(cast("Box", space))
+    return DiscreteActions(space, owner)
