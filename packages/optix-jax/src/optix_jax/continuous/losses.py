@@ -63,7 +63,9 @@ def sac_actor_loss(log_probs: jax.Array, q1: jax.Array, q2: jax.Array, alpha: ja
     return alpha * log_probs - least(q1, q2)
 
 
-def temperature_loss(log_alpha: jax.Array, log_probs: jax.Array, target_entropy: jax.Array | float) -> jax.Array:
+def temperature_loss(
+    log_alpha: jax.Array, log_probs: jax.Array, target_entropy: jax.Array | float
+) -> jax.Array:
     """``-log(alpha) (log p + target)``, ``[B]``, log p a constant: alpha falls while the entropy exceeds its target."""
     return -log_alpha * (jax.lax.stop_gradient(log_probs) + target_entropy)
 

@@ -40,7 +40,7 @@ def sample(outputs: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def act(outputs: NDArray[np.floating], rng: np.random.Generator | None) -> NDArray[np.float32]:
-    """Actions ``[N, A]`` for ``outputs`` ``[N, 2 A]`` in numpy: drawn from ``rng``, or tanh of the means without one."""
+    """Actions ``[N, A]`` for ``outputs`` ``[N, 2 A]``, in numpy: drawn from ``rng``, or tanh of the means."""
     mean, log_std = np.split(outputs, 2, axis=1)
     if rng is None:
         return np.tanh(mean).astype(np.float32, copy=False)

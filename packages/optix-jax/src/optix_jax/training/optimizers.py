@@ -34,12 +34,12 @@ class Moments(NamedTuple):
     Attributes:
         mean: Like the parameters.
         square: Like the parameters.
-        count: Steps made, float32 (exact up to 16 million).
+        steps: Made so far, as float32 (exact up to 16 million).
     """
 
     mean: Params
     square: Params
-    count: jax.Array
+    steps: jax.Array
 
 
 class Adam:
@@ -65,7 +65,7 @@ class Adam:
     ) -> tuple[Params, Moments]:
         """See :class:`Optimizer`."""
         b1, b2 = self._betas
-        count = state.count + 1.0
+        count = state.steps + 1.0
         # 1 - b^t through expm1: in single precision the difference itself has lost four digits at the first step
         bias1, bias2 = (-jnp.expm1(count * math.log(b)) for b in (b1, b2))
         rate, root = learning_rate / bias1, 1.0 / jnp.sqrt(bias2)
