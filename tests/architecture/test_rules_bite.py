@@ -97,6 +97,8 @@ def test_the_import_rules_hold(copy: Path) -> None:
             "the loop sees contracts only",
         ),
         ("optix_core.loop.transition", "import optix_core.rl.returns", "the loop sees contracts only"),
+        ("optix_core.loop.transition", "import optix_core.agents.store", "the loop sees contracts only"),
+        ("optix_core.acting.heads", "import optix_core.agents.streams", "does not know them"),
         ("optix_tf.plugin", "import tensorflow", "plugin modules import no framework"),
         ("optix_torch.plugin", "import torch", "plugin modules import no framework"),
     ],

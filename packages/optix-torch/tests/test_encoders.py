@@ -11,10 +11,11 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from torch import nn
 
+from optix_core.agents.inputs import hidden_widths
 from optix_core.errors import ConfigError
 from optix_core.rl.structured import element_dtype, pack
 from optix_torch.networks.encoder_modules import Encoded, Flattened, NatureCNN, OneHot
-from optix_torch.networks.encoders import hidden_widths, network, observation_input
+from optix_torch.networks.encoders import network, observation_input
 from optix_torch.networks.mlp import mlp, standard_mlp
 from optix_torch.training.flat import FlatParameters
 

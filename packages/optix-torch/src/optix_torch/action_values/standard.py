@@ -11,6 +11,7 @@ from optix_core import hyperparams as declared
 from optix_core.agents.experience import make_hindsight, make_replay
 from optix_core.agents.hypers.dqn import HYPERS as DQN_HYPERS
 from optix_core.agents.hypers.rainbow import HYPERS as RAINBOW_HYPERS
+from optix_core.agents.inputs import hidden_widths, unmasked
 from optix_core.agents.normalizing import make_normalizers
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
@@ -18,7 +19,7 @@ from optix_core.rl.spaces import describe_space, require_kind
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_torch.device import device_for_small_networks
 from optix_torch.networks.encoder_modules import Flattened
-from optix_torch.networks.encoders import ObservationInput, hidden_widths, observation_input, unmasked
+from optix_torch.networks.encoders import ObservationInput, observation_input
 from optix_torch.networks.mlp import require_architecture
 from optix_torch.networks.noisy import RainbowQNetwork
 from optix_torch.networks.q_network import q_network

@@ -1,9 +1,8 @@
-"""Encoders of the user: a module, a function that makes one, or the name of such a function."""
+"""Encoders of the user: a module, or a function that makes one."""
 
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -28,15 +27,13 @@ def custom_encoder(
     Args:
         space: Observations.
         info: The facts about ``space``.
-        encoder: An ``nn.Module``, a callable ``(observation_space) -> nn.Module``, or ``"package.module:callable"``.
+        encoder: An ``nn.Module`` or a callable ``(observation_space) -> nn.Module``.
         generator: Where randomness comes from.
 
     Raises:
         ConfigError: It is none of these, it cannot be imported or called, or the module does not turn observations
             into ``[B, F]``.
     """
-    if isinstance(encoder, str):
-        encoder = _imported(encoder)
     if isinstance(encoder, nn.Module):
         module = copy.deepcopy(encoder)
     elif callable(encoder):
@@ -65,19 +62,6 @@ def _made(factory: Callable[[Any], Any], space: Any, generator: torch.Generator)
             f"encoder: {_name(factory)} returned {type(module).__name__}, expected an nn.Module"
         )
     return module
-
-
-def _imported(name: str) -> Any:
-    place, colon, attribute = name.partition(":")
-    if not (colon and place and attribute):
-        raise ConfigError(f"encoder is {name!r}; a text must read 'package.module:callable', or be 'flatten'")
-    try:
-        found: Any = importlib.import_module(place)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as error:
-        raise ConfigError(f"encoder {name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    return found
 
 
 def _features(module: nn.Module, info: SpaceInfo) -> int:

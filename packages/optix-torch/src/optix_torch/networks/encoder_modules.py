@@ -14,10 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optix_core.errors import ConfigError
-
-SMALLEST_IMAGE = 36
-"""Height and width that the three convolutions of :class:`NatureCNN` need."""
+from optix_core.agents.inputs import IMAGE_FEATURES, NATURE_KERNELS, channels_first
 
 
 class Flattened(nn.Module):
@@ -65,32 +62,24 @@ class NatureCNN(nn.Module):
         shape: Of one image, channels first or last; the axis of the channels is the shorter one of first and last.
         generator: Draws the weights.
         scale: What pixels are multiplied by.
-
-    Raises:
-        ConfigError: The image is smaller than 36 x 36.
     """
 
-    width = 512
+    width = IMAGE_FEATURES
 
     def __init__(self, shape: Sequence[int], *, generator: torch.Generator, scale: float = 1.0) -> None:
         super().__init__()
         self.channels_last, (channels, height, width) = channels_first(shape)
-        if min(height, width) < SMALLEST_IMAGE:
-            raise ConfigError(
-                f"images of {height} x {width} are too small for NatureCNN, whose convolutions need at least "
-                f"{SMALLEST_IMAGE} x {SMALLEST_IMAGE}. Enlarge them (gymnasium.wrappers.ResizeObservation), give "
-                "encoder='flatten' to feed the pixels to the hidden layers, or give a module of your own as encoder"
-            )
         self.scale = scale
         layers: list[nn.Module] = []
-        kernels = (channels, 32, 8, 4), (32, 64, 4, 2), (64, 64, 3, 1)
-        for n_in, n_out, size, stride in kernels:
+        n_in = channels
+        for n_out, size, stride in NATURE_KERNELS:
             height, width = (height - size) // stride + 1, (width - size) // stride + 1
             layers += [
                 _initialised(nn.Conv2d(n_in, n_out, size, stride, device="meta"), generator),
                 nn.ReLU(),
             ]
-        head = nn.Linear(64 * height * width, self.width, device="meta")
+            n_in = n_out
+        head = nn.Linear(n_in * height * width, self.width, device="meta")
         self.layers = nn.Sequential(*layers, nn.Flatten(), _initialised(head, generator), nn.ReLU())
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,12 +122,6 @@ class Encoded(nn.Module):
     def forward(self, observations: Any) -> Tensor:
         """Outputs of the trunk."""
         return self.trunk(self.encoder(observations))
-
-
-def channels_first(shape: Sequence[int]) -> tuple[bool, tuple[int, int, int]]:
-    """Whether the channels of an image come last, and its shape with the channels first."""
-    first, middle, last = (int(size) for size in shape)
-    return (True, (last, first, middle)) if last <= first else (False, (first, middle, last))
 
 
 def _initialised(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> nn.Module:

@@ -1,42 +1,17 @@
-"""How a network reads observations of any space.
-
-==========================================  ===============================================================
-space                                       features
-==========================================  ===============================================================
-Box of three axes, 36 pixels or more        NatureCNN, 512; divided by 255 where that is the upper bound
-other Box, MultiBinary                      its numbers, flattened
-Discrete, MultiDiscrete                     one-hot
-Dict, Tuple                                 each part as above, one after another
-anything, with ``encoder=``                 what the user's module gives
-==========================================  ===============================================================
-"""
+"""How a network reads observations of any space: the plans of :mod:`optix_core.agents.inputs` as modules."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from gymnasium import spaces
 from torch import nn
 
+from optix_core.agents.inputs import InputPlan, plan_input
 from optix_core.errors import ConfigError
-from optix_core.rl.masking import is_masked
-from optix_core.rl.spaces import SpaceInfo, describe_space
 from optix_torch.networks.encoder_custom import custom_encoder
-from optix_torch.networks.encoder_modules import (
-    SMALLEST_IMAGE,
-    Encoded,
-    Flattened,
-    NatureCNN,
-    OneHot,
-    PerKey,
-    channels_first,
-)
-
-_MOST_CHANNELS = 32
+from optix_torch.networks.encoder_modules import Encoded, Flattened, NatureCNN, OneHot, PerKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +53,11 @@ def observation_input(
         SpaceError: A kind of space that optix does not know.
         ConfigError: The encoder cannot be used, or an image is too small for the standard one.
     """
-    space = unmasked(space)
+    plan = plan_input(space, encoder, owner=owner)
     try:
-        return _input(space, describe_space(space), encoder, generator)
+        return _input(plan, generator)
     except ConfigError as error:
-        error.add_note(f"while {owner} made its encoder for observations of {describe_space(space).label}")
+        error.add_note(f"while {owner} made its encoder for observations of {plan.info.label}")
         raise
 
 
@@ -98,80 +73,18 @@ def network(inputs: ObservationInput, trunk: nn.Module) -> nn.Module:
     return Encoded(inputs.module, trunk)
 
 
-def hidden_widths(
-    inputs: ObservationInput, hidden: Sequence[int] | None, default: Sequence[int]
-) -> tuple[int, ...]:
-    """``hidden`` if it is given; otherwise ``default``, but none behind the 512 features of an image."""
-    if hidden is None:
-        return () if inputs.is_image else tuple(default)
-    return tuple(hidden)
-
-
-def unmasked(space: Any) -> Any:
-    """``space`` without its action masks, if it is a Dict of an observation and a mask."""
-    if isinstance(space, spaces.Dict) and is_masked(describe_space(space).dtype):
-        return space["observation"]
-    return space
-
-
-def _input(space: Any, info: SpaceInfo, encoder: Any, generator: torch.Generator) -> ObservationInput:
-    if isinstance(encoder, Mapping):
-        return _per_key(space, info, dict(encoder), generator)
-    if encoder is not None and encoder != "flatten":
-        module, width = custom_encoder(space, info, encoder, generator=generator)
-        return ObservationInput(width, module, has_image=_has_image(info))
-    if info.fields:
-        return _per_key(space, info, dict.fromkeys(dict(info.fields), encoder), generator)
-    if info.kind in {"discrete", "multi_discrete"}:
-        nvec = np.asarray(info.n if info.nvec is None else info.nvec, np.int64)
-        return ObservationInput(info.flat_dim, OneHot(nvec, np.asarray(info.low, np.int64)))
-    if encoder is None and _is_image(info):
-        scale = 1.0 / 255.0 if _is_bytes(info) else 1.0
-        module = NatureCNN(info.shape, generator=generator, scale=scale)
+def _input(plan: InputPlan, generator: torch.Generator) -> ObservationInput:
+    info = plan.info
+    if plan.kind == "custom":
+        module, width = custom_encoder(plan.space, info, plan.encoder, generator=generator)
+        return ObservationInput(width, module, has_image=plan.has_image)
+    if plan.kind == "per_key":
+        parts = {name: _input(part, generator) for name, part in plan.parts}
+        module = PerKey({name: part.module or Flattened() for name, part in parts.items()})
+        return ObservationInput(sum(part.width for part in parts.values()), module, has_image=plan.has_image)
+    if plan.kind == "one_hot":
+        return ObservationInput(info.flat_dim, OneHot(*plan.choices()))
+    if plan.kind == "image":
+        module = NatureCNN(info.shape, generator=generator, scale=plan.scale)
         return ObservationInput(module.width, module, is_image=True, has_image=True)
     return ObservationInput(info.flat_dim, None if len(info.shape) == 1 else Flattened())
-
-
-def _per_key(
-    space: Any, info: SpaceInfo, encoders: dict[str, Any], generator: torch.Generator
-) -> ObservationInput:
-    """Each part by itself; ``encoders`` may leave parts out, which get the standard one."""
-    unknown = sorted(set(encoders) - set(dict(info.fields)))
-    if unknown:
-        raise ConfigError(
-            f"encoder names the parts {unknown}, but observations of {info.label} have "
-            f"{sorted(dict(info.fields)) or 'no parts'}"
-        )
-    parts = {
-        name: _input(_part(space, name), part, encoders.get(name), generator) for name, part in info.fields
-    }
-    module = PerKey({name: part.module or Flattened() for name, part in parts.items()})
-    width = sum(part.width for part in parts.values())
-    return ObservationInput(width, module, has_image=any(part.has_image for part in parts.values()))
-
-
-def _part(space: Any, name: str) -> Any:
-    return space[int(name)] if isinstance(space, spaces.Tuple) else space[name]
-
-
-def _is_bytes(info: SpaceInfo) -> bool:
-    """Whether numbers run from 0 to 255."""
-    return bool(np.all(info.low == 0) and np.all(info.high == 255))
-
-
-def _has_image(info: SpaceInfo) -> bool:
-    return _is_image(info) or any(_has_image(part) for _, part in info.fields)
-
-
-def _is_image(info: SpaceInfo) -> bool:
-    """A Box of three axes that are channels, height and width.
-
-    Bytes are taken for an image whatever its size, so that one that is too small is refused with what to do, instead of
-    being flattened without a word. Other numbers may be anything if they are few.
-    """
-    if len(info.shape) != 3 or info.dtype.kind not in "fu":
-        return False
-    if info.dtype == np.uint8 and _is_bytes(info):
-        return True
-    channels, height, width = channels_first(info.shape)[1]
-    return min(height, width) >= SMALLEST_IMAGE and channels <= _MOST_CHANNELS

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import nn
 
 from optix_core.acting import MLPSpec, PolicySpec
-from optix_core.errors import ConfigError
+from optix_core.agents import inputs
 from optix_torch.networks.encoder_modules import Flattened
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -155,16 +154,4 @@ def require_architecture(hidden_sizes: object, activation: str, *, owner: str) -
     Raises:
         ConfigError: They are not positive whole numbers, or the activation is not known.
     """
-    sizes: tuple[Any, ...] = (
-        tuple(hidden_sizes) if isinstance(hidden_sizes, list | tuple) else (hidden_sizes,)
-    )
-    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
-        raise ConfigError(
-            f"{owner}: hidden_sizes is {hidden_sizes!r}; expected positive whole numbers, one per hidden "
-            "layer, like (64, 64)"
-        )
-    if activation not in ACTIVATIONS:
-        raise ConfigError(
-            f"{owner}: activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}"
-        )
-    return sizes
+    return inputs.require_architecture(hidden_sizes, activation, known=tuple(ACTIVATIONS), owner=owner)

@@ -10,13 +10,14 @@ import torch
 from optix_core import hyperparams as declared
 from optix_core.agents.discrete_actions import KINDS
 from optix_core.agents.hypers.recurrent_ppo import HYPERS
+from optix_core.agents.inputs import unmasked
 from optix_core.agents.normalizing import make_normalizers
 from optix_core.errors import SpaceError
 from optix_core.plugin import AgentContext
 from optix_core.rl.spaces import describe_space, require_kind
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_torch.device import device_for_small_networks
-from optix_torch.networks.encoders import observation_input, unmasked
+from optix_torch.networks.encoders import observation_input
 from optix_torch.networks.mlp import GaussianActor, mlp, require_architecture
 from optix_torch.networks.recurrent import recurrent_layer
 

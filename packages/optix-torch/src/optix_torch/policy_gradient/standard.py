@@ -10,6 +10,7 @@ from torch import nn
 
 from optix_core import hyperparams as declared
 from optix_core.agents.hypers.ppo import HYPERS
+from optix_core.agents.inputs import hidden_widths, unmasked
 from optix_core.agents.normalizing import make_normalizers
 from optix_core.errors import SpaceError
 from optix_core.plugin import AgentContext
@@ -17,13 +18,7 @@ from optix_core.rl.spaces import SpaceKind, describe_space, require_kind
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_torch.device import device_for_small_networks
 from optix_torch.networks.encoder_modules import Encoded
-from optix_torch.networks.encoders import (
-    ObservationInput,
-    hidden_widths,
-    network,
-    observation_input,
-    unmasked,
-)
+from optix_torch.networks.encoders import ObservationInput, network, observation_input
 from optix_torch.networks.mlp import GaussianActor, mlp, require_architecture
 
 HIDDEN_SIZES = (64, 64)
