@@ -13,6 +13,8 @@ from jax import lax
 from numpy.typing import NDArray
 
 from optix_core.acting import MLPSpec
+from optix_core.agents import describing, inputs
+from optix_core.agents.initialising import orthogonal
 from optix_jax.networks.network import Arrays, Network, Params
 
 if TYPE_CHECKING:
@@ -25,7 +27,10 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "linear": lambda x: x,
 }
-"""By the names of ``optix_core.acting``; hidden layers may have all but ``linear``."""
+"""By the names of ``optix_core.acting``."""
+
+HIDDEN_ACTIVATIONS = tuple(name for name in ACTIVATIONS if name != "linear")
+"""What ``activation=`` may be."""
 
 
 def forward(spec: MLPSpec, vector: jax.Array, inputs: jax.Array) -> jax.Array:
@@ -55,14 +60,8 @@ def perceptron(spec: MLPSpec, vector: NDArray[Any]) -> Network:
     def pack(arrays: Mapping[str, NDArray[Any]]) -> Params:
         return np.concatenate([np.asarray(arrays[name], np.float32).reshape(-1) for name in layout.names])
 
-    def describe(b: GraphBuilder, arrays: Mapping[str, NDArray[Any]], x: Any) -> str:
-        found: str = b.add("flatten", x)
-        for i, name in enumerate(spec.activations):
-            weights = {"weight": arrays[f"{i}.weight"], "bias": arrays[f"{i}.bias"]}
-            found = b.add("linear", found, weights=weights)
-            if name != "linear":
-                found = b.add("activation", found, name=name)
-        return found
+    def describe(b: GraphBuilder, params: Params, x: Any) -> str:
+        return describing.perceptron(b, x, spec, np.array(params).reshape(-1))
 
     return Network(
         apply=apply,
@@ -95,3 +94,31 @@ def fan_in_mlp(
     """A perceptron of widths ``sizes``, started as :func:`fan_in_vector` says."""
     spec = MLPSpec.build(tuple(int(size) for size in sizes), activation, output)
     return perceptron(spec, fan_in_vector(spec, rng))
+
+
+def orthogonal_mlp(
+    sizes: Sequence[int], activation: str, rng: np.random.Generator, *, output_gain: float
+) -> Network:
+    """A perceptron of widths ``sizes``, orthogonally initialised (Saxe et al. 2014, arXiv:1312.6120).
+
+    Hidden layers get the gain sqrt(2), the output layer ``output_gain``, biases 0; the usual choice for PPO
+    (Andrychowicz et al. 2021, arXiv:2006.05990, section 3.2).
+    """
+    spec = MLPSpec.build(tuple(int(size) for size in sizes), activation)
+    vector = spec.layout.zeros()
+    views = spec.layout.views(vector)
+    last = len(sizes) - 2
+    for i in range(last + 1):
+        weight = views[f"{i}.weight"]
+        weight[...] = orthogonal(weight.shape, output_gain if i == last else math.sqrt(2.0), rng)
+    return perceptron(spec, vector)
+
+
+def require_architecture(hidden_sizes: object, activation: str, *, owner: str) -> tuple[int, ...]:
+    """The hidden widths as a tuple, provided that networks can be made with them.
+
+    Raises:
+        ConfigError: They are not positive whole numbers, or the activation is not known.
+    """
+    known = [name for name in ACTIVATIONS if name != "linear"]
+    return inputs.require_architecture(hidden_sizes, activation, known=known, owner=owner)
