@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from optix_core.plugin import API_VERSION, MutatorSpec, hookimpl
-from optix_neuroevo.specs import MUTATORS
+from optix_core.plugin import API_VERSION, AgentSpec, MutatorSpec, hookimpl
+from optix_neuroevo.specs import AGENTS, MUTATORS
 
 OPTIX_API = API_VERSION
+
+
+@hookimpl
+def optix_agents() -> list[AgentSpec]:
+    """PPO of graphs."""
+    return list(AGENTS)
 
 
 @hookimpl

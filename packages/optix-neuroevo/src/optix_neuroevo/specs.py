@@ -2,7 +2,54 @@
 
 from __future__ import annotations
 
-from optix_core.plugin import MutatorSpec
+from dataclasses import replace
+
+from optix_core.agents.hypers import ppo
+from optix_core.plugin import AgentSpec, Hyper, MutatorSpec, Option
+
+_OTHER_DEFAULTS = {"n_epochs": 4, "learning_rate": 3e-3}
+
+HYPERS: tuple[Hyper, ...] = tuple(
+    replace(hyper, default=_OTHER_DEFAULTS[hyper.name]) if hyper.name in _OTHER_DEFAULTS else hyper
+    for hyper in ppo.HYPERS
+)
+"""PPO's, with other defaults where networks of a few neurons ask for them."""
+RECURRENT_HYPERS: tuple[Hyper, ...] = tuple(
+    replace(hyper, default=256) if hyper.name == "minibatch_size" else hyper for hyper in HYPERS
+)
+"""Minibatches are made of whole sequences."""
+
+_OPTIONS: tuple[Option, ...] = (
+    Option("graph_in", None, help="input neurons; None: the observation's size, 16 at most"),
+    Option("graph_hidden", 8, help="hidden neurons to begin with"),
+    Option("graph_out", None, help="output neurons; None, or the number of actions and one for the value"),
+    Option("neuron", "trainable_gru", help="type of the hidden neurons, for example point"),
+    Option("dale_mode", None, help="None, or clamp or softplus: four excitatory neurons to one inhibitory"),
+    Option("normalize_observations", True, help="standardise observations with running statistics"),
+    Option("normalize_rewards", True, help="divide rewards by the running deviation of returns"),
+    Option("memory_capacity", None, help="most numbers that the memory of one environment may grow to"),
+    Option("threads", "auto", help="PyTorch's threads in learning; auto: one for small networks"),
+)
+
+_SPACES = frozenset({"discrete", "multi_discrete", "multi_binary", "box"})
+
+AGENTS: tuple[AgentSpec, ...] = (
+    AgentSpec(
+        name="GraphPPO",
+        algorithm="PPO",
+        answers_to=("SAC",),
+        framework="torch",
+        summary="PPO of a neuron graph with memory that may grow; gradients go back in time",
+        factory="optix_neuroevo.agents.standard:build",
+        requires=("torch>=2.6",),
+        action_spaces=_SPACES,
+        observation_spaces=frozenset({"box"}),
+        capabilities=frozenset({"checkpoint", "masks", "neuroevo", "recurrent"}),
+        hyperparams=RECURRENT_HYPERS,
+        options=(*_OPTIONS, Option("chunk_len", 16, help="steps that gradients go back through memory")),
+        default_rank=10,
+    ),
+)
 
 _ROOM = "optix_neuroevo.mutators"
 

@@ -25,6 +25,8 @@ class OperationRefused(OptixError, ValueError):
 class Transfer:
     """A new parameter that continues an old one: an optimiser may copy the old slot's moments, times ``scale``.
 
+    The old slot is meant as it was before the change, which may have removed or even reused it.
+
     Attributes:
         parameter: Name of the array.
         slot: The new slot.

@@ -566,6 +566,7 @@ class NeuronGraph:
         if tolerance is not None and probe is None:
             raise ValueError("a tolerance needs a probe: observations on which the change is measured")
         outer = self._edit
+        self._hold()
         edit = outer or Edit(self, operation, self.state_layout(), promise)
         saved, record, layout = self._snapshot(), edit.mark(), self.state_layout()
         before = None if probe is None else probe.outputs(self)
@@ -623,6 +624,7 @@ class NeuronGraph:
 
     def invalidate_compile(self) -> None:
         """Let the next step compile anew. Never needed: the graph knows when its structure has changed."""
+        self._hold()
         self._structure += 1
 
     def forward(self, observation: Any) -> Array:
@@ -636,6 +638,8 @@ class NeuronGraph:
         if self._fast is None or self._fast.structure != self._structure:
             from optix_neuroevo.plan.numpy_step import SingleStepper
 
+            if self._edit is not None:
+                raise ConfigError("a graph cannot act inside an edit: its memory follows when the edit ends")
             fast = SingleStepper(self)
             if self._memory is not None:
                 fast.set_memory(self._memory)
@@ -668,7 +672,7 @@ class NeuronGraph:
     @property
     def memory(self) -> Array:
         """The own environment's memory ``[M]``; a copy."""
-        if self._fast is not None and self._fast.structure == self._structure:
+        if self._fast is not None:
             return self._fast.memory()
         return np.zeros(self.memory_size, self.dtype) if self._memory is None else self._memory.copy()
 
@@ -676,16 +680,15 @@ class NeuronGraph:
     def memory(self, values: Array) -> None:
         if np.shape(values) != (self.memory_size,):
             raise ValueError(f"memory has shape {np.shape(values)}, expected {(self.memory_size,)}")
-        self._memory = np.array(values, self.dtype)
-        if self._fast is not None and self._fast.structure == self._structure:
-            self._fast.set_memory(self._memory)
+        if self._fast is not None:
+            self._fast.set_memory(np.asarray(values, self.dtype))
+        else:
+            self._memory = np.array(values, self.dtype)
 
     def activation_of(self, neuron_id: str) -> float:
         """A neuron's activation in the last :meth:`forward`; 0.0 before the first one since the last change."""
         slot = self.slot_of(neuron_id)
-        if self._fast is None or self._fast.structure != self._structure:
-            return 0.0
-        return float(self._fast.activation(slot))
+        return 0.0 if self._fast is None else float(self._fast.activation(slot))
 
     # --- keeping -------------------------------------------------------------------------------------------------
 
@@ -788,7 +791,9 @@ class NeuronGraph:
             yield self._edit
             self._changed(structural)
             return
-        heard = bool(self._listeners) or self._fast is not None or self._memory is not None
+        if structural:
+            self._hold()
+        heard = bool(self._listeners) or (structural and self._memory is not None)
         edit = Edit(self, operation, self.state_layout() if heard else _NO_LAYOUT, "none")
         self._edit = edit
         try:
@@ -801,6 +806,11 @@ class NeuronGraph:
         else:
             self.version += 1
 
+    def _hold(self) -> None:
+        """Take the memory of the own environment out of what is compiled."""
+        if self._fast is not None:
+            self._memory, self._fast = self._fast.memory(), None
+
     def _changed(self, structural: bool) -> None:
         self._structure += structural
         self._values += 1
@@ -808,10 +818,8 @@ class NeuronGraph:
     def _commit(self, edit: Edit, change: float | None) -> None:
         self.version += 1
         delta = edit.delta(change)
-        if self._fast is not None or self._memory is not None:
-            held = self._memory if self._fast is None else self._fast.memory()
-            assert held is not None
-            self._memory, self._fast = delta.migration(held), None
+        if self._memory is not None:
+            self._memory = delta.migration(self._memory)
         for listener in list(self._listeners):
             listener(delta)
 

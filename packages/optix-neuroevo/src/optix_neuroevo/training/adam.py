@@ -107,12 +107,12 @@ class TopologyAwareAdam(torch.optim.Optimizer):
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
         if amsgrad and "max_exp_avg_sq" not in state:
             state["max_exp_avg_sq"] = torch.zeros_like(p)
-        more = (p.shape[0] if p.ndim else 1) - len(state["step"])
-        if more > 0:  # the parameter has got more slots; they have seen no gradient yet
-            for name in ("step", *_MOMENTS):
-                if name in state:
-                    old = state[name]
-                    state[name] = torch.cat([old, old.new_zeros(more, *old.shape[1:])])
+        slots = p.shape[0] if p.ndim else 1
+        more = slots - len(state["step"])
+        for name in ("step", *_MOMENTS) if more else ():
+            if name in state:  # slots that are new have seen no gradient yet
+                old = state[name]
+                state[name] = torch.cat([old[:slots], old.new_zeros(max(0, more), *old.shape[1:])])
         return state
 
     @torch.no_grad()

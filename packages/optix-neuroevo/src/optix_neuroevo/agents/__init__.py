@@ -1,0 +1,1 @@
+"""Agents whose policy is a neuron graph that may change while they learn."""

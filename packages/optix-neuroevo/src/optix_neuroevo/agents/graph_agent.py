@@ -1,0 +1,438 @@
+"""PPO whose network is a neuron graph that may change while it learns (Schulman et al. 2017, arXiv:1707.06347).
+
+The graph acts step by step in numpy and learns over sequences in PyTorch, through one compiled plan. Whoever steps the
+environments keeps the memory, as for ``TorchRecurrentPPOAgent``; rows of memory follow the graph through mutations
+(``memory_rows.py``), and so does the optimizer's state (``training/adam.py``). Topology is part of every state and every
+file of weights. Before the first update of each window the largest ``|ratio - 1|`` is measured and reported: it says
+that what learns is what acted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optix_core import hyperparams as declared
+from optix_core.agents import weights as files
+from optix_core.agents.box_actions import actions_of
+from optix_core.agents.decay import Decay
+from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.single import SingleObservation
+from optix_core.agents.stored_agent import StoredAgent
+from optix_core.agents.streams import Streams
+from optix_core.errors import ConfigError, IncompatibleCheckpoint
+from optix_core.rl.batching import standardize
+from optix_core.rl.masking import split_masks
+from optix_core.rl.returns import generalized_advantage_estimation
+from optix_core.rl.spaces import describe_space
+from optix_core.rl.successors import next_values, rows, successors
+from optix_core.seeding import Domain, derive_seed, fresh_root_seed
+from optix_core.state import State
+from optix_core.types import EpisodeData, HyperparamSet
+from optix_neuroevo.agents.blocks import Blocks
+from optix_neuroevo.agents.ledger import GrowthLedger
+from optix_neuroevo.agents.measuring import Measurements
+from optix_neuroevo.agents.memory_rows import MemoryRows
+from optix_neuroevo.agents.networks import GraphNetworks
+from optix_neuroevo.agents.trainable import GraphTrainable
+from optix_neuroevo.agents.update import GraphBatch, ppo_update, ratio_error, staged
+from optix_neuroevo.graph.averaging import average_graphs
+from optix_neuroevo.graph.neuron_graph import NeuronGraph
+from optix_neuroevo.specs import HYPERS, RECURRENT_HYPERS
+from optix_neuroevo.training.adam import TopologyAwareAdam
+from optix_torch.policy_gradient.recurrent_agent import OwnMemory
+from optix_torch.policy_gradient.sequences import memory_before, memory_of_successors
+from optix_torch.training.threads import Threads
+
+if TYPE_CHECKING:
+    from optix_core.normalizers import ObsNormalizer, RewardNormalizer
+
+
+class GraphAgent(StoredAgent):
+    """Proximal policy optimisation of a neuron graph, for discrete and continuous actions.
+
+    Memory is kept and used; gradients stay within one step: past activations are data. That trains every edge, those
+    with delays too, and is as fast as a network without memory. To learn what to remember, gradients have to go back in
+    time: :class:`RecurrentGraphAgent`.
+
+    Args:
+        graph: Its outputs are what actions are made of, then the value of the state. It is used itself, not a copy.
+        obs_dim: Numbers in one flat observation; a graph with fewer inputs gets more of them.
+        n_actions: Choices (of all components together), bits or dimensions.
+        continuous: Actions are numbers: outputs are means, and the logarithms of standard deviations are parameters of
+            their own. Decided by ``action_space`` if that is given.
+        hyperparams: Values that differ from the defaults; see ``optix_neuroevo.specs``. Copied.
+        device: Only ``"cpu"`` and ``"auto"``: a graph's parameters share memory with the arrays that it acts with.
+        action_space: The environment's; None is Discrete, or numbers in [-1, 1] if ``continuous``.
+        observation_space: The environment's.
+        project: Let the graph's inputs read a learned linear projection of the observation.
+        memory_capacity: Most numbers that the graph's memory may ever have; None: four times as many as now, at
+            least 63.
+        observation_normalizer: Applied before acting and learning; updated after each window.
+        reward_normalizer: Scales rewards before they become targets. Its gamma follows the agent's.
+        threads: See :class:`~optix_torch.training.threads.Threads`.
+        seed: Root seed of acting, minibatch order and projection; None draws one from the operating system.
+
+    Attributes:
+        memory_size: Numbers in one row of memory; it stays the same when the graph changes.
+        graph: The graph.
+        measurements: What windows show of the graph; None until somebody asks with :meth:`measure`.
+
+    Raises:
+        ConfigError: Graph, spaces and device do not go together.
+        HyperparamError: A name is unknown or a value out of range.
+    """
+
+    hypers = HYPERS
+    accepts_intrinsic_rewards = True
+    chunk_len = 1
+    """Steps that gradients go back."""
+
+    def __init__(
+        self,
+        graph: NeuronGraph,
+        obs_dim: int,
+        n_actions: int,
+        continuous: bool = False,
+        hyperparams: HyperparamSet | Mapping[str, Any] | None = None,
+        device: str | None = None,
+        *,
+        action_space: Any = None,
+        observation_space: Any = None,
+        project: bool = False,
+        memory_capacity: int | None = None,
+        observation_normalizer: ObsNormalizer | None = None,
+        reward_normalizer: RewardNormalizer | None = None,
+        threads: Literal["auto"] | int = "auto",
+        seed: int | None = None,
+    ) -> None:
+        if str(device or "auto") not in {"auto", "cpu"}:
+            raise ConfigError(
+                f"device is {device!r}, but graphs act and learn on the CPU, where both share one memory; pass 'cpu'"
+            )
+        if continuous and action_space is None:
+            from gymnasium.spaces import Box
+
+            action_space = Box(-1.0, 1.0, (n_actions,), np.float32)
+        owner = type(self).__name__
+        hp = declared.merge(self.hypers, hyperparams, owner=owner)
+        self._actions, self._single = actions_of(action_space, owner), SingleObservation(observation_space)
+        if self._actions.n_actions not in {None, n_actions}:
+            raise ConfigError(
+                f"n_actions is {n_actions}, but the action space has {self._actions.n_actions}"
+            )
+        self.accepts_action_masks = self._actions.head.endswith("categorical")  # type: ignore[misc]
+        seed = fresh_root_seed() if seed is None else seed
+        self._networks = GraphNetworks(
+            graph, obs_dim, n_actions, self._actions.head, self._actions.nvec,
+            project=project, rng=np.random.default_rng(derive_seed(seed, Domain.INIT)),
+        )  # fmt: skip
+        self._training = GraphTrainable(
+            self._networks,
+            TopologyAwareAdam(self._networks.named_parameters().values(), lr=hp["learning_rate"], eps=1e-5),
+        )
+        self._rows = MemoryRows(graph, memory_capacity)
+        self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
+        parameters = sum(p.numel() for p in self._networks.named_parameters().values())
+        self._threads = Threads(threads, parameters, "cpu")
+        self._own, self._decay = OwnMemory(self._rows.width), Decay()
+        self.ledger = GrowthLedger(graph)
+        self._measuring = _Measuring()
+        parts = {
+            "rows": self._rows, "memory": self._own, "decay": self._decay, "ledger": self.ledger,
+            "measuring": self._measuring,
+        }  # fmt: skip
+        self._companions: list[Any] = []
+        self._assemble(
+            {"graph": self._training}, Streams(seed), self._normalizers, hp,
+            observation_space=observation_space, parts=parts,
+        )  # fmt: skip
+
+    # --- the graph ---
+
+    @property
+    def graph(self) -> NeuronGraph:
+        """The graph that acts and learns."""
+        return self._networks.graph
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers in one row of memory."""
+        return self._rows.width
+
+    @property
+    def memory_capacity(self) -> int:
+        """Most numbers that the graph's memory may have."""
+        return self._rows.capacity
+
+    @property
+    def architecture_keys(self) -> tuple[str, ...]:
+        """Nothing of its state has a fixed form: topology is part of it."""
+        return ()
+
+    @property
+    def optimizer(self) -> TopologyAwareAdam:
+        """It follows the graph's changes by itself."""
+        return self._training.optimizer
+
+    @property
+    def measurements(self) -> Measurements | None:
+        """What windows show of the graph; None until :meth:`measure` was called."""
+        return self._measuring.measurements
+
+    def measure(self, measurements: Measurements | None) -> None:
+        """Look at every window from now on, which costs about as much as one more epoch; None: no longer."""
+        self._measuring.set(measurements)
+
+    def add_companions(self, *callbacks: Any) -> None:
+        """Callbacks that a training loop adds when it starts, for example a topology controller."""
+        self._companions += callbacks
+
+    def companion_callbacks(self, run: Any) -> list[Any]:
+        """Those of :meth:`add_companions`."""
+        del run
+        return list(self._companions)
+
+    # --- acting ---
+
+    def act(self, observation: Any, *, deterministic: bool = False) -> Any:
+        """An action of the environment, by a memory and a random stream of its own: training never notices.
+
+        It remembers the observations of earlier calls; :meth:`reset_memory` begins a new episode.
+        """
+        actions, self._own.memory = self._act(
+            self._single(observation), self._own.memory, self._streams.single, deterministic=deterministic
+        )
+        return self._actions.one(actions)
+
+    def reset_memory(self) -> None:
+        """Let :meth:`act` forget what it has seen."""
+        self._own.memory = np.zeros((1, self.memory_size), np.float32)
+
+    def act_batch_with_memory(
+        self, observations: NDArray[Any], memory: NDArray[np.float32], *, deterministic: bool = False
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Policy actions for ``[N, *obs]``, and the memory ``[N, M]`` after the step; fresh arrays."""
+        return self._act(observations, memory, self._streams.policy, deterministic=deterministic)
+
+    def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Policy actions as elements of the action space, ``[N, *act]``; a Box clips what it is not mapped to."""
+        return self._actions.to_env(actions)
+
+    def acting_state(self) -> State:
+        """What acting changes: random streams, and the memory of :meth:`act`."""
+        return {**super().acting_state(), **self._own.state_dict()}
+
+    def load_acting_state(self, state: Mapping[str, Any]) -> None:
+        """Put :meth:`acting_state` back."""
+        super().load_acting_state(state)
+        self._own.load_state_dict(state)
+
+    def _act(
+        self,
+        observations: NDArray[Any],
+        memory: NDArray[np.float32],
+        rng: np.random.Generator,
+        *,
+        deterministic: bool,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        seen, masks = split_masks(observations)
+        outputs, _, after = self._networks.step(
+            self._normalizers.observations(seen), self._rows.unpack(memory)
+        )
+        if masks is not None:
+            from optix_core.acting.heads import mask_logits
+
+            outputs = mask_logits(outputs, masks)
+        chosen = self._networks.distribution
+        actions = chosen.greedy(outputs) if deterministic else chosen.sample(outputs, rng)
+        return actions, self._rows.pack(after)
+
+    # --- learning ---
+
+    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
+        """One PPO update on a window; diagnostics as for PPO, and those of the graph, NaN losses if it failed.
+
+        Raises:
+            ConfigError: The window lacks ``hidden_states``, or they are of another agent.
+        """
+        with self._threads:
+            return self._learn(episode_data)
+
+    def _learn(self, window: EpisodeData) -> dict[str, Any]:
+        hp, networks = self._hp, self._networks
+        if not window.n_steps:
+            return {"n_updates": 0, "skipped": "the window is empty"}
+        seen, _ = split_masks(rows(window, "observations"))
+        batch = self._batch(window, hp)
+        data, blocks = staged(batch), Blocks.cut(batch.ends, self._bptt_len())
+        if self.measurements is None:
+            worst = ratio_error(networks, data, blocks, hp)
+        else:
+            worst = self.measurements.measure(networks, batch, data, hp)
+        before, optimizer = self._training.state_dict(), self.graph.version
+        with self._decay.applied(hp, window.n_steps, self._training) as now:
+            report = ppo_update(
+                networks, self._training.optimizer, data, blocks, now, self._streams.minibatch
+            )
+        assert optimizer == self.graph.version, "the graph was changed while it learned"
+        finite = all(bool(p.isfinite().all()) for p in networks.named_parameters().values())
+        if not finite:
+            report.diverged = True
+            self._training.load_state_dict(before, owner=self.kind)
+        self._normalizers.after_window(seen)
+        self.ledger.windows += 1
+        found = report.diagnostics(batch.values, batch.targets)
+        return found | {
+            "loss": found["policy_loss"] + hp["vf_coef"] * found["value_loss"],
+            "ratio_error": worst,
+            "n_neurons": self.graph.n_neurons(),
+            "n_edges": self.graph.n_edges(),
+        }
+
+    def _bptt_len(self) -> int:
+        """Steps that gradients go back now: one where there is nothing to remember."""
+        return self.chunk_len if self.graph.memory_size else 1
+
+    def _batch(self, window: EpisodeData, hp: Mapping[str, Any]) -> GraphBatch:
+        """The window with its advantages and targets; nothing has moved since it was collected."""
+        networks, norm = self._networks, self._normalizers
+        seen, masks = split_masks(rows(window, "observations"))
+        observations, actions = norm.observations(seen), rows(window, "actions")
+        memory = self._rows.unpack(memory_before(window, self.memory_size, owner=self.kind))
+        outputs, values, after = networks.step(observations, memory)
+        values = values.reshape(window.time_major("rewards").shape)
+        if window.log_probs is None:
+            log_probs = networks.log_probs(outputs, actions, masks)
+        else:
+            log_probs = rows(window, "log_probs")
+        beyond = norm.observations(split_masks(successors(window))[0])
+        _, after_values, _ = networks.step(beyond, memory_of_successors(window, after))
+        following = next_values(window, values, after_values)
+        # a time limit is a boundary with a future, a terminal state one without
+        terminated, boundary = window.time_major("terminated"), window.time_major("dones")
+        rewards = norm.rewards(window.time_major("learning_rewards"), boundary)
+        advantages = generalized_advantage_estimation(
+            rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
+        )
+        return GraphBatch(
+            observations=observations, actions=actions, log_probs=log_probs, values=values.reshape(-1),
+            advantages=standardize(advantages).reshape(-1), targets=(advantages + values).reshape(-1),
+            masks=masks, memory=memory, ends=boundary,
+        )  # fmt: skip
+
+    def _apply(self, hp: dict[str, Any]) -> None:
+        super()._apply(hp)
+        self._normalizers.set_gamma(hp["gamma"])
+
+    # --- keeping ---
+
+    def save_weights(self, path: str) -> None:
+        """Write what acting needs as one safetensors file: topology, parameters and observation statistics."""
+        self._store.save_weights(path)
+
+    def load_weights(self, path: str) -> None:
+        """Become what :meth:`save_weights` wrote, of whatever topology; optimizer state that fits is kept.
+
+        Raises:
+            IncompatibleCheckpoint: It is of another agent, or of other spaces.
+        """
+        self._load(files.read_tensors(path, kind=self.kind))
+
+    def average_weights(self, paths: Sequence[str]) -> None:
+        """Become the mean of several; where topologies differ, neurons and edges are matched by their numbers.
+
+        Raises:
+            IncompatibleCheckpoint: They are of other agents or spaces.
+        """
+        saved = [files.read_tensors(path, kind=self.kind) for path in paths]
+        if not saved:
+            raise ValueError("average_weights needs at least one path")
+        before = self._training.state_dict()
+        graphs: list[State] = []
+        try:
+            for arrays in saved:
+                self._training.load_arrays(_graph_part(arrays), owner=self.kind)
+                graphs.append(self.graph.state_dict())
+            mean = dict(saved[0])
+            for name in [n for n in mean if n.startswith("extras/")]:
+                mean[name] = np.mean([arrays[name] for arrays in saved], axis=0).astype(mean[name].dtype)
+            self.graph.load_state_dict(average_graphs(graphs))
+            mean |= {n: a for n, a in self._training.arrays().items() if n.startswith("graph/")}
+            mean = {n: a for n, a in mean.items() if not n.startswith("graph/")} | {
+                n: a for n, a in self._training.arrays().items() if n.startswith("graph/")
+            }
+        finally:
+            self._training.load_state_dict(before, owner=self.kind)
+        self._load(mean)
+
+    def _load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        before = self._training.state_dict()
+        try:
+            self._training.load_arrays(_graph_part(arrays), owner=self.kind)
+            self._store._load_weights(dict(arrays))  # noqa: SLF001 - now that the topology fits, as for every agent
+        except IncompatibleCheckpoint:
+            self._training.load_state_dict(before, owner=self.kind)
+            raise
+        self._rows.require_room()
+
+
+class RecurrentGraphAgent(GraphAgent):
+    """The same with gradients through time: what was recorded at the beginning of a chunk is where they end.
+
+    Args:
+        chunk_len: Steps that gradients go back, at least 1. Where a graph has no memory there is nothing to go back
+            through, and it learns as :class:`GraphAgent` does.
+    """
+
+    hypers = RECURRENT_HYPERS
+
+    def __init__(self, *args: Any, chunk_len: int = 64, **kwargs: Any) -> None:
+        if chunk_len < 1:
+            raise ConfigError(f"chunk_len is {chunk_len}; gradients go back at least 1 step")
+        super().__init__(*args, **kwargs)
+        self.chunk_len = chunk_len
+
+
+class _Measuring:
+    """The measurements as a part of the agent's state, whether there are any or not."""
+
+    def __init__(self) -> None:
+        self.measurements: Measurements | None = None
+        self._waiting: Mapping[str, Any] | None = None
+
+    def set(self, measurements: Measurements | None) -> None:
+        self.measurements = measurements
+        if measurements is not None and self._waiting is not None:
+            measurements.load_state_dict(self._waiting)
+        self._waiting = None
+
+    def state_dict(self) -> State:
+        found = self._waiting if self.measurements is None else self.measurements.state_dict()
+        return {"found": None if found is None else dict(found)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        found = state["found"]
+        if self.measurements is None:
+            self._waiting = found
+        elif found is None:
+            self.measurements.forget()
+        else:
+            self.measurements.load_state_dict(found)
+
+
+def _graph_part(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Without the observation statistics."""
+    return {n: a for n, a in arrays.items() if n.startswith(("graph/", "extras/"))}
+
+
+def observation_size(space: Any) -> int:
+    """Numbers in one flat observation of a space of one array."""
+    info = describe_space(space)
+    return int(np.prod(info.shape, dtype=np.int64))
+
+
+__all__ = ["GraphAgent", "RecurrentGraphAgent", "observation_size"]
