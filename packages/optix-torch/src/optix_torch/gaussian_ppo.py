@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.acting import NumpyActing, NumpyPolicy
 from optix_core.agents.decay import Decay
 from optix_core.agents.describing import Described, to_box
 from optix_core.agents.hypers.ppo import GAUSSIAN_NORMALIZES, HYPERS
@@ -123,6 +124,13 @@ class TorchGaussianPPOAgent(StoredAgent):
     def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Policy actions as elements of the Box, ``[N, *act]``: [-1, 1] is mapped to it, the rest clipped."""
         return self._scaler.to_box(actions.reshape(-1, *self._shape))
+
+    def numpy_acting(self) -> NumpyActing | None:
+        """The policy for actors in other processes; None if it is computed by PyTorch."""
+        policy = self._policy
+        if not isinstance(policy, NumpyPolicy):
+            return None
+        return NumpyActing(policy, normalizer=self._normalizers.observation)
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update on a window; diagnostics are described in ``UpdateReport``, NaN losses mean that it failed."""

@@ -16,17 +16,18 @@ import torch
 from torch import nn
 
 from optix_core import hyperparams as declared
+from optix_core.acting import NumpyActing, NumpyPolicy
 from optix_core.agents.box_actions import actions_of
 from optix_core.agents.decay import Decay
 from optix_core.agents.hypers.recurrent_ppo import HYPERS
 from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.ppo_update import advantages_and_targets, is_off_policy
 from optix_core.agents.single import SingleObservation
 from optix_core.agents.streams import Streams
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
 from optix_core.rl.batching import standardize
 from optix_core.rl.masking import split_masks
-from optix_core.rl.returns import generalized_advantage_estimation
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_torch.policy_gradient.recurrent_actor_critic import RecurrentActorCritic
@@ -116,6 +117,13 @@ class TorchRecurrentPPOAgent(RecurrentAgent):
             trainables, Streams(seed), self._normalizers, hp, observation_space=observation_space, parts=parts
         )
 
+    def numpy_acting(self) -> NumpyActing | None:
+        """The policy for actors in other processes; None if it is computed by PyTorch."""
+        policy, cells = self._networks.policy, self._networks.cells()
+        if cells is None or not isinstance(policy, NumpyPolicy):
+            return None
+        return NumpyActing(policy, cells, self._normalizers.observation, self.accepts_action_masks)
+
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update on a window; diagnostics are described in ``UpdateReport``, NaN losses mean that it failed.
 
@@ -129,13 +137,13 @@ class TorchRecurrentPPOAgent(RecurrentAgent):
         hp, networks = self._hp, self._networks
         if not window.n_steps:
             return {"n_updates": 0, "skipped": "the window is empty"}
-        # Tensors. Nothing has moved since the window was collected: these are the log-probabilities that acted.
+        # Tensors. If nothing has moved since the window was collected, these are the log-probabilities that acted.
         seen, masks = split_masks(rows(window, "observations"))
         observations = self._normalizers.observations(seen)
         actions, memory = rows(window, "actions"), memory_before(window, self.memory_size, owner=NAME)
         for_actor, for_critic, after = networks.remember(observations, memory)
         values = networks.engine.values(for_critic).reshape(window.time_major("rewards").shape)
-        if window.log_probs is None:
+        if window.log_probs is None or is_off_policy(window):
             log_probs = networks.engine.log_probs(for_actor, actions, masks)
         else:
             log_probs = rows(window, "log_probs")
@@ -143,12 +151,9 @@ class TorchRecurrentPPOAgent(RecurrentAgent):
         _, for_critic, _ = networks.remember(beyond, memory_of_successors(window, after))
         following = next_values(window, values, networks.engine.values(for_critic))
         # Targets. A time limit is a boundary with a future, a terminal state one without.
-        terminated, boundary = window.time_major("terminated"), window.time_major("dones")
+        boundary = window.time_major("dones")
         rewards = self._normalizers.rewards(window.time_major("learning_rewards"), boundary)
-        advantages = generalized_advantage_estimation(
-            rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
-        )
-        targets = advantages + values
+        advantages, targets = advantages_and_targets(window, rewards, values, following, log_probs, hp)
         # Epochs, over sequences in which nothing ends.
         batch = SequenceBatch(
             observations=observations,

@@ -19,6 +19,7 @@ from optix_core.rl.batching import minibatch_indices, standardize
 from optix_core.rl.masking import split_masks
 from optix_core.rl.returns import explained_variance, generalized_advantage_estimation
 from optix_core.rl.successors import next_values, rows, successors
+from optix_core.rl.vtrace import vtrace
 from optix_core.types import EpisodeData
 
 
@@ -75,13 +76,14 @@ def ppo_batch(
 ) -> PPOBatch:
     """A window with its advantages and targets (Schulman et al. 2017, arXiv:1707.06347, eq. 11).
 
-    Nothing has moved since the window was collected, so log-probabilities that it does not hold are recomputed, and are
-    those that acted. A time limit is a boundary with a future, a terminal state one without. Observation statistics
-    stay as they are; those of rewards move.
+    If nothing has moved since the window was collected, log-probabilities that it does not hold are recomputed, and are
+    those that acted. Of a window of an older policy they are recomputed in any case; see
+    :func:`advantages_and_targets`. A time limit is a boundary with a future, a terminal state one without. Observation
+    statistics stay as they are; those of rewards move.
 
     Args:
         window: At least one step.
-        networks: As they were when they acted.
+        networks: As they are before the update.
         normalizers: Of observations and rewards.
         hp: ``gamma`` and ``gae_lambda`` are read.
     """
@@ -91,26 +93,83 @@ def ppo_batch(
     if actions.dtype.kind != "f":
         actions = actions.astype(np.int64)
     values = networks.values(observations).reshape(window.time_major("rewards").shape)
-    if window.log_probs is None:
+    if window.log_probs is None or is_off_policy(window):
         log_probs = networks.log_probs(observations, actions, masks)
     else:
         log_probs = rows(window, "log_probs")
     after = normalizers.observations(split_masks(successors(window))[0])
     following = next_values(window, values, networks.values(after))
-    terminated, boundary = window.time_major("terminated"), window.time_major("dones")
-    rewards = normalizers.rewards(window.time_major("learning_rewards"), boundary)
-    advantages = generalized_advantage_estimation(
-        rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
-    )
+    rewards = normalizers.rewards(window.time_major("learning_rewards"), window.time_major("dones"))
+    advantages, targets = advantages_and_targets(window, rewards, values, following, log_probs, hp)
     return PPOBatch(
         observations=observations,
         actions=actions,
         log_probs=log_probs,
         values=values.reshape(-1),
         advantages=standardize(advantages).reshape(-1),
-        targets=(advantages + values).reshape(-1),
+        targets=targets.reshape(-1),
         masks=masks,
     )
+
+
+OFF_POLICY = "off_policy"
+"""In a window's metadata, true: an older policy acted, and ``log_probs`` are its."""
+
+
+def is_off_policy(window: EpisodeData) -> bool:
+    """Whether the policy that acted is not the one that learns, as its pipeline says."""
+    return bool(window.metadata.get(OFF_POLICY, False))
+
+
+def advantages_and_targets(
+    window: EpisodeData,
+    rewards: NDArray[Any],
+    values: NDArray[Any],
+    following: NDArray[Any],
+    log_probs: NDArray[Any],
+    hp: Mapping[str, Any],
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """GAE and lambda-returns; for a window of an older policy (:func:`is_off_policy`) their correction by V-trace.
+
+    The importance weights of V-trace lead from the policy that acted to the one that learns. The surrogate then keeps
+    near the policy at the start of the update, whose log-probabilities are recomputed (Hilton, Cobbe and Schulman 2022,
+    arXiv:2110.00641, section 3, tell these two apart in the same way). Where both are equal this is GAE again.
+
+    Args:
+        window: Whose steps they are.
+        rewards: ``[T, N]``, scaled.
+        values: ``[T, N]``.
+        following: ``[T, N]`` values of true successors.
+        log_probs: ``[T * N]`` under the policy that learns.
+        hp: ``gamma`` and ``gae_lambda`` are read.
+
+    Returns:
+        Both ``[T, N]``.
+    """
+    terminated = window.time_major("terminated")
+    if is_off_policy(window):
+        found = vtrace(
+            window.time_major("log_probs"),
+            log_probs.reshape(values.shape),
+            rewards,
+            values,
+            following,
+            terminated,
+            window.time_major("truncated"),
+            gamma=hp["gamma"],
+            lam=hp["gae_lambda"],
+        )
+        return found.advantages, found.vs
+    advantages = generalized_advantage_estimation(
+        rewards,
+        values,
+        following,
+        terminated,
+        window.time_major("dones"),
+        gamma=hp["gamma"],
+        gae_lambda=hp["gae_lambda"],
+    )
+    return advantages, advantages + values
 
 
 def raw_observations(window: EpisodeData) -> NDArray[Any]:

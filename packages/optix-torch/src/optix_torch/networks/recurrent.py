@@ -77,10 +77,12 @@ class Recurrent:
 
     Attributes:
         spec: The network's shape.
+        cell: One step of it in numpy.
+        has_encoder: Whether something comes before it.
     """
 
     def __init__(self, rnn: nn.Module, encoder: nn.Module | None, flat: FlatParameters) -> None:
-        self.spec = recurrent_spec(rnn)
+        self.spec, self.has_encoder = recurrent_spec(rnn), encoder is not None
         self._rnn, self._encoder, self._flat = (
             rnn.train(),
             encoder,
@@ -95,14 +97,14 @@ class Recurrent:
         self._piece = slice(start, start + self.spec.layout.size)
         on_host = flat.vector.device.type == "cpu"
         self._copy = None if on_host else flat.to_numpy()[self._piece]
-        self._cell = RecurrentCell(self.spec, flat.arrays()[0][self._piece] if on_host else self._copy)  # type: ignore[arg-type]
+        self.cell = RecurrentCell(self.spec, flat.arrays()[0][self._piece] if on_host else self._copy)  # type: ignore[arg-type]
         self._mirror = None if encoder is None else Mirror(encoder, flat)
 
     def step(self, observations: NDArray[Any], memory: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
         """Outputs ``[N, H]`` for normalised observations ``[N, *obs]``; see ``RecurrentCell.step``."""
         if self._mirror is not None:
             observations = self._mirror.outputs(observations)
-        return self._cell.step(observations, memory, after)
+        return self.cell.step(observations, memory, after)
 
     def run(self, observations: Any, memory: Tensor, packed: Packed) -> Tensor:
         """Outputs ``[R, H]`` of whole sequences, differentiable in the parameters.

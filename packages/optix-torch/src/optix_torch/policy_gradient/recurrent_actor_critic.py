@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optix_core.acting import NumpyPolicy
+from optix_core.acting import NumpyPolicy, RecurrentCell
 from optix_core.acting.distributions import Head
 from optix_core.agents.function_policy import FunctionPolicy
 from optix_core.agents.ppo_update import UpdateReport
@@ -111,6 +111,13 @@ class RecurrentActorCritic:
             self.run, _function(actor_head), _function(critic_head), _torch_distribution(head, nvec), self.flat,
             optimizer, joined=self.training.joined,
         )  # fmt: skip
+
+    def cells(self) -> tuple[RecurrentCell, ...] | None:
+        """The actor's memory, then the critic's own, as numpy computes them; None if an encoder comes before them."""
+        found = (self._actor,) if self._critic is self._actor else (self._actor, self._critic)
+        if any(network.has_encoder for network in found):
+            return None
+        return tuple(network.cell for network in found)
 
     def remember(
         self, observations: NDArray[Any], memory: NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""What the learner does with trajectories of older policies."""
