@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from optix_core.acting import MLPSpec
 from optix_core.agents.initialising import orthogonal
-from optix_core.errors import ConfigError
 from optix_tf.networks.layers import Flattened
 
 ACTIVATIONS: dict[str, Any] = {
@@ -82,7 +81,6 @@ def mlp(
     return keras.Sequential([keras.Input((sizes[0],), dtype=dtype), *layers])
 
 
-@keras.saving.register_keras_serializable(package="optix_tf")
 class GaussianActor(keras.Model):
     """A network for the means, and logarithms of standard deviations that are the same for all observations.
 
@@ -161,27 +159,6 @@ def forward(spec: MLPSpec, parts: Sequence[Any], observations: Any) -> Any:
     for i, name in enumerate(spec.activations):
         x = FUNCTIONS[name](tf.matmul(x, parts[2 * i], transpose_b=True) + parts[2 * i + 1])
     return x
-
-
-def require_architecture(hidden_sizes: object, activation: str, *, owner: str) -> tuple[int, ...]:
-    """The hidden widths as a tuple, provided that networks can be made with them.
-
-    Raises:
-        ConfigError: They are not positive whole numbers, or the activation is not known.
-    """
-    sizes: tuple[Any, ...] = (
-        tuple(hidden_sizes) if isinstance(hidden_sizes, list | tuple) else (hidden_sizes,)
-    )
-    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
-        raise ConfigError(
-            f"{owner}: hidden_sizes is {hidden_sizes!r}; expected positive whole numbers, one per hidden "
-            "layer, like (64, 64)"
-        )
-    if activation not in ACTIVATIONS:
-        raise ConfigError(
-            f"{owner}: activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}"
-        )
-    return sizes
 
 
 def _inside(model: Any) -> list[Any]:

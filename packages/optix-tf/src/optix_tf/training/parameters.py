@@ -107,3 +107,21 @@ class KerasNetwork:
         others = [variable.value for variable in self.model.non_trainable_variables]
         outputs, _ = self.model.stateless_call(trained, others, observations, training=False)
         return outputs
+
+
+class Behind:
+    """A network behind an encoder, see :class:`~optix_tf.networks.layers.Encoded`.
+
+    Attributes:
+        encoder: Observations to features; the same object where networks share it.
+        trunk: Features to outputs.
+    """
+
+    def __init__(self, encoder: Network, trunk: Network) -> None:
+        self.encoder, self.trunk = encoder, trunk
+
+    shareable = False
+
+    def __call__(self, parts: Sequence[Any], observations: Any) -> Any:
+        """Outputs of the trunk."""
+        return self.trunk(parts, self.encoder(parts, observations))

@@ -14,10 +14,12 @@ from optix_core.acting import MLPSpec
 from optix_core.agents.weights import Arrays, require_same
 from optix_core.errors import ConfigError, IncompatibleCheckpoint
 from optix_core.state import State
+from optix_tf.networks.layers import Encoded
 from optix_tf.networks.mlp import GaussianActor, standard_mlp
 from optix_tf.training.adam import Adam
 from optix_tf.training.keras_optimizer import KerasOptimizer
-from optix_tf.training.parameters import KerasNetwork, Layout, Network, Perceptron
+from optix_tf.training.known import layers_in
+from optix_tf.training.parameters import Behind, KerasNetwork, Layout, Network, Perceptron
 
 
 class Trainable:
@@ -81,6 +83,11 @@ class Trainable:
         self._fresh = self._published = True
 
     @property
+    def shareable_optimizer(self) -> bool:
+        """Whether the optimizer is a function of its state, and not an object of Keras with variables of its own."""
+        return isinstance(self.optimizer, Adam)
+
+    @property
     def shareable(self) -> bool:
         """Whether functions compiled for these networks and this optimizer depend on their shapes alone."""
         return isinstance(self.optimizer, Adam) and all(
@@ -114,6 +121,17 @@ class Trainable:
         self._fresh = self._published = False
         if refresh:
             self.refresh()
+
+    def snapshot(self) -> Any:
+        """What a compiled update changes before it is adopted: what an optimizer of Keras keeps; nothing for ours."""
+        return self.optimizer.arrays() if isinstance(self.optimizer, KerasOptimizer) else None
+
+    def reject(self, snapshot: Any) -> None:
+        """Leave everything as it was at :meth:`snapshot`, instead of adopting an update."""
+        if isinstance(self.optimizer, KerasOptimizer):
+            self.optimizer.load_arrays(snapshot, owner="this agent")
+            self._published = False
+            self.publish()
 
     def refresh(self) -> None:
         """Bring :attr:`host` up to date, in place."""
@@ -229,12 +247,21 @@ class Trainable:
 
     def input_width(self) -> int | None:
         """Numbers in one observation, as the first dense layer tells; None if none does."""
-        layers: list[Any] = [layer for model in self.models.values() for layer in _layers(model)]
+        layers: list[Any] = [layer for model in self.models.values() for layer in layers_in(model)]
         dense = [layer for layer in layers if isinstance(layer, keras.layers.Dense)]
         return int(dense[0].kernel.shape[0]) if dense else None  # pyright: ignore[reportOptionalMemberAccess, reportOptionalSubscript, reportArgumentType]
 
     def _enrol(self, name: str, model: Any) -> None:
         """Give ``model`` its places in the vector."""
+        if id(model) in self._networks:
+            return
+        if type(model) is Encoded:
+            self._enrol(f"{name}.encoder", model.encoder)
+            self._enrol(f"{name}.trunk", model.trunk)
+            self._networks[id(model)] = Behind(
+                self._networks[id(model.encoder)], self._networks[id(model.trunk)]
+            )
+            return
         if not getattr(model, "built", False):
             raise ConfigError(
                 f"the model {name} is not built, so its weights do not exist yet: begin it with keras.Input(shape), or "
@@ -308,12 +335,13 @@ def _named(model: Any) -> list[tuple[str, Any]]:
     return [(f"{i}.{variable.name}", variable) for i, variable in enumerate(model.variables)]
 
 
-def _layers(model: Any) -> list[Any]:
-    """The model itself and the layers inside of it, in the order in which they were given to it."""
-    found = [model]
-    for layer in getattr(model, "_layers", []):
-        found += _layers(layer)
-    return found
+def learning_rate_of(optimizer: Any) -> dict[str, float]:
+    """What the optimizer starts with, as a hyperparameter; nothing where it has no such number."""
+    rate = getattr(optimizer, "learning_rate", None)
+    try:
+        return {} if rate is None else {"learning_rate": float(np.asarray(rate))}
+    except (TypeError, ValueError):  # a schedule, or no optimizer at all: refused where it is used
+        return {}
 
 
 def _require_tensorflow() -> None:
