@@ -27,7 +27,7 @@ class SACState(NamedTuple):
         actor: Parameters.
         critics: Of both, by name.
         target: Of their slow copies.
-        log_alpha: ``[1]``, the logarithm of the temperature.
+        temperature: ``{"temperature": [1]}``, its logarithm.
         moments: The optimizers' states by ``actor``, ``critics`` and ``temperature``.
         in_a_row: By ``actor`` and ``critics``: int32, steps left out since the last that was made.
     """
@@ -35,7 +35,7 @@ class SACState(NamedTuple):
     actor: Params
     critics: Params
     target: Params
-    log_alpha: jax.Array
+    temperature: Params
     moments: dict[str, Any]
     in_a_row: dict[str, jax.Array]
 
@@ -66,7 +66,7 @@ def sac_update(
     ) -> tuple[Any, Any]:
         state, stopped = carry
         observations, following, noise = batch["observations"], batch["following"], batch["noise"]
-        alpha = jnp.where(hp["alpha"] > 0.0, hp["alpha"], jnp.exp(state.log_alpha[0]))
+        alpha = jnp.where(hp["alpha"] > 0.0, hp["alpha"], jnp.exp(state.temperature["temperature"][0]))
         # Targets: the present policy chooses what comes next, the slow critics say what that is worth.
         next_actions, next_log_probs = squashed.sample(actor(state.actor, following), noise[0])
         next_q1, next_q2 = critics.values(state.target, following, next_actions)
@@ -100,12 +100,15 @@ def sac_update(
             in_a_row=state.in_a_row["actor"],
             wanted=critic.step.made,
         )
+
         # Temperature: follows the entropy, unless it is fixed.
-        by_log_alpha = jax.grad(lambda x: jnp.mean(temperature_loss(x[0], log_probs, hp["target_entropy"])))
+        def temperature_mean(params: Params) -> jax.Array:
+            return jnp.mean(temperature_loss(params["temperature"][0], log_probs, hp["target_entropy"]))
+
         temperature = guarded_step(
             optimizers["temperature"],
-            state.log_alpha,
-            by_log_alpha(state.log_alpha),
+            state.temperature,
+            jax.grad(temperature_mean)(state.temperature),
             state.moments["temperature"],
             learning_rate=hp["alpha_rate"],
             max_norm=jnp.inf,
@@ -128,7 +131,7 @@ def sac_update(
             actor=policy.params,
             critics=critic.step.params,
             target=target,
-            log_alpha=temperature.params,
+            temperature=temperature.params,
             moments={"actor": policy.state, "critics": critic.step.state, "temperature": temperature.state},
             in_a_row={"actor": policy.in_a_row, "critics": critic.step.in_a_row},
         )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optix_core.acting import MLPSpec
+from optix_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
@@ -32,8 +33,8 @@ class Network:
         unpack: Parameters to named arrays, for files.
         pack: The inverse of ``unpack``.
         spec: Of a plain perceptron, whose parameters are one vector that fits ``spec.layout``; None for anything else.
-        describe: ``(builder, named arrays, x) -> value``: appends the operations to a policy graph; None if nobody
-            knows them.
+        describe: ``(builder, params on the host, x) -> value``: appends the operations to a policy graph; None if
+            nobody knows them.
         input_width: Numbers in one observation, if the first layer tells.
     """
 
@@ -42,7 +43,7 @@ class Network:
     unpack: Callable[[Params], Arrays]
     pack: Callable[[Mapping[str, NDArray[Any]]], Params]
     spec: MLPSpec | None = None
-    describe: Callable[[GraphBuilder, Mapping[str, NDArray[Any]], Any], str] | None = None
+    describe: Callable[[GraphBuilder, Params, Any], str] | None = None
     input_width: int | None = None
 
 
@@ -50,7 +51,7 @@ def tree_network(
     apply: Callable[..., jax.Array],
     params: Params,
     *,
-    describe: Callable[[GraphBuilder, Mapping[str, NDArray[Any]], Any], str] | None = None,
+    describe: Callable[[GraphBuilder, Params, Any], str] | None = None,
     input_width: int | None = None,
 ) -> Network:
     """A network whose arrays are named by their paths in the tree of parameters."""
@@ -85,11 +86,10 @@ def encoded(encoder: Network, trunk: Network) -> Network:
             "trunk": trunk.pack(without_prefix("trunk", arrays)),
         }
 
-    def describe(b: GraphBuilder, arrays: Mapping[str, NDArray[Any]], x: Any) -> str:
+    def describe(b: GraphBuilder, params: Params, x: Any) -> str:
         assert encoder.describe is not None
         assert trunk.describe is not None
-        features = encoder.describe(b, without_prefix("encoder", arrays), x)
-        return trunk.describe(b, without_prefix("trunk", arrays), features)
+        return trunk.describe(b, params["trunk"], encoder.describe(b, params["encoder"], x))
 
     known = encoder.describe is not None and trunk.describe is not None
     return Network(
@@ -100,6 +100,20 @@ def encoded(encoder: Network, trunk: Network) -> Network:
         describe=describe if known else None,
         input_width=encoder.input_width,
     )
+
+
+def described(network: Network, b: GraphBuilder, params: Params, x: Any) -> str:
+    """Append what ``network`` computes from the value ``x``; the name of its result.
+
+    Raises:
+        ConfigError: It is a module of a user, whose operations nobody knows.
+    """
+    if network.describe is None:
+        raise ConfigError(
+            "a network that is, or has, a flax module of your own cannot be exported: its operations are not known. "
+            "Give a network of optix_jax.networks with a describe function (optix_core.export.GraphBuilder)."
+        )
+    return network.describe(b, params, x)
 
 
 def prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:

@@ -15,7 +15,13 @@ Params = Any
 
 
 class Optimizer(Protocol):
-    """Steps a pytree of parameters; the learning rate is an argument, so changing it compiles nothing."""
+    """Steps a pytree of parameters; the learning rate is an argument, so changing it compiles nothing.
+
+    Attributes:
+        learning_rate: The one to begin with.
+    """
+
+    learning_rate: float
 
     def init(self, params: Params) -> Any:
         """The state before the first step."""
@@ -46,11 +52,15 @@ class Adam:
     """Adam as its paper has it, epsilon outside of the root (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
 
     Args:
+        learning_rate: The one to begin with.
         eps: Added to the root of the corrected second moment.
         betas: Of both moments.
     """
 
-    def __init__(self, *, eps: float = 1e-8, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+    def __init__(
+        self, learning_rate: float = 3e-4, *, eps: float = 1e-8, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
+        self.learning_rate = float(learning_rate)
         self._eps, self._betas = eps, betas
 
     def init(self, params: Params) -> Moments:
@@ -84,7 +94,7 @@ class FromOptax:
         transformation: Made by ``optax.inject_hyperparams``, with a hyperparameter ``learning_rate``.
 
     Attributes:
-        learning_rate: The rate that it was made with.
+        learning_rate: The rate that it was made with, to begin with.
 
     Raises:
         ConfigError: It is no transformation, or its learning rate cannot be reached.
@@ -116,3 +126,16 @@ class FromOptax:
         state = state._replace(hyperparams={**state.hyperparams, "learning_rate": kept})
         updates, state = self._transformation.update(gradients, state, params)
         return optax.apply_updates(params, updates), state
+
+
+def as_optimizer(given: Any, learning_rate: float = 3e-4) -> Optimizer:
+    """``given`` as an optimizer: ours as it is, a transformation of optax wrapped; None: Adam with ``learning_rate``.
+
+    Raises:
+        ConfigError: It is neither, or its learning rate cannot be set.
+    """
+    if given is None:
+        return Adam(learning_rate)
+    if all(callable(getattr(given, name, None)) for name in ("init", "step")):
+        return given
+    return FromOptax(given)

@@ -1,0 +1,1 @@
+"""Acting through numpy, and through compiled functions where numpy does not know the network."""

@@ -1,0 +1,48 @@
+"""Networks that give a value to every action, and how they are built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from optix_core.agents import describing
+from optix_jax.networks.network import Network, Params, described
+
+if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QNetwork:
+    """Observations to action values.
+
+    Attributes:
+        trunk: To action values ``[B, A]``; if ``dueling``, to a value and advantages ``[B, 1 + A]``.
+        dueling: ``Q = V + A - mean A`` (Wang et al. 2016, arXiv:1511.06581, eq. 9): both streams share all hidden
+            layers and have one linear layer each.
+    """
+
+    trunk: Network
+    dueling: bool = False
+
+    def apply(self, params: Params, observations: Any) -> jax.Array:
+        """``[B, A]``."""
+        outputs = self.trunk.apply(params, observations)
+        return dueling_values(outputs) if self.dueling else outputs
+
+    def describe(self, b: GraphBuilder, params: Params, x: Any, n_actions: int) -> str:
+        """Append the operations to a policy graph.
+
+        Raises:
+            ConfigError: Nobody knows them.
+        """
+        outputs = described(self.trunk, b, params, x)
+        return describing.dueling(b, outputs, n_actions) if self.dueling else outputs
+
+
+def dueling_values(outputs: jax.Array) -> jax.Array:
+    """``[B, 1 + A]`` to ``[B, A]``."""
+    advantages = outputs[:, 1:]
+    return outputs[:, :1] + advantages - advantages.mean(axis=1, keepdims=True)

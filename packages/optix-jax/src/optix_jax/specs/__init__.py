@@ -1,0 +1,1 @@
+"""What the agents of this distribution declare; importing it loads no JAX."""
