@@ -63,5 +63,5 @@ def td3_actor_loss(q1: Any) -> Any:
 
 
 def temperature_slope(log_probs: Any, target_entropy: Any) -> Any:
-    """Derivative by log(alpha) of ``-mean(log(alpha) (log p + target))``: alpha falls while entropy exceeds its target."""
+    """By log(alpha), of ``-mean(log(alpha) (log p + target))``: alpha falls while the entropy exceeds its target."""
     return -tf.reduce_mean(log_probs) - target_entropy
