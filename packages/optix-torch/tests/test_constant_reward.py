@@ -8,7 +8,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from optix_core import VectorBatchPipeline, make_agent
-from optix_torch import gaussian_ppo, ppo
+from optix_core.agents import ppo_update
 
 GAMMA, LENGTH = 0.9, 4
 ENDLESS = 1.0 / (1.0 - GAMMA)
@@ -67,7 +67,7 @@ def test_an_end_does(continuous):
 @pytest.mark.parametrize("continuous", [False, True])
 def test_taking_a_time_limit_for_an_end_would_be_noticed(continuous, monkeypatch):
     """The slip, planted: every boundary is treated as a terminal state."""
-    module = gaussian_ppo if continuous else ppo
+    module = ppo_update
     right = module.generalized_advantage_estimation
 
     def slipped(rewards, values, following, terminated, boundary, **options):

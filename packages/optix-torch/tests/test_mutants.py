@@ -86,10 +86,11 @@ ADD_SLIPPED = (
 
 SLIPS = [
     # --- PPO
-    Slip("a time limit taken for an end, PPO", "torch.ppo:ppo_batch", [(GAE, GAE_SLIPPED)], "ppo"),
-    Slip("a time limit taken for an end, Gaussian PPO", "torch.gaussian_ppo:ppo_batch",
+    Slip("a time limit taken for an end, PPO", "core.agents.ppo_update:advantages_and_targets",
+         [(GAE, GAE_SLIPPED)], "ppo"),
+    Slip("a time limit taken for an end, Gaussian PPO", "core.agents.ppo_update:advantages_and_targets",
          [(GAE, GAE_SLIPPED)], "gaussian"),
-    Slip("a time limit taken for an end, recurrent PPO", "torch.recurrent_ppo:TorchRecurrentPPOAgent._learn",
+    Slip("a time limit taken for an end, recurrent PPO", "torch.recurrent_ppo:advantages_and_targets",
          [(GAE, GAE_SLIPPED)], "recurrent"),
     Slip("bootstrap from the state after the reset", "core.agents.ppo_update:next_values",
          [("if len(successor_values) > n:", "if False:")], "ppo"),
@@ -159,7 +160,7 @@ SLIPS = [
     Slip("a discount of reward scaling that stays behind", "core.agents.normalizing:Normalizers.set_gamma",
          [("self.reward.gamma = gamma", "pass")], "reward discount"),
     Slip("reward scaling that runs on over time limits", "torch.ppo:ppo_batch",
-         [('("learning_rewards"), boundary)', '("learning_rewards"), terminated)')], "ppo scaled"),
+         [('("learning_rewards"), boundary)', '("learning_rewards"), window.time_major("terminated"))')], "ppo scaled"),
     Slip("rewards scaled before their statistics move", "core.agents.normalizing:Normalizers.rewards",
          [("self.reward.update(raw, boundary)", "pass")], "ppo scaled"),
     Slip("rewards that are centred", "core.normalizers:RewardNormalizer.normalize",

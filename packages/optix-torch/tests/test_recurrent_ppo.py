@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import nn
 
 from optix_core import VectorBatchPipeline, make_agent
+from optix_core.agents import ppo_update
 from optix_core.errors import ConfigError, IncompatibleCheckpoint
 from optix_core.plugin import AgentContext
 from optix_core.rl.masking import with_masks
@@ -274,7 +275,7 @@ def test_successors_have_the_value_of_the_memory_before_any_reset(monkeypatch):
         told["following"] = np.array(following)
         return generalized_advantage_estimation(rewards, values, following, *rest, **options)
 
-    monkeypatch.setattr(recurrent_ppo, "generalized_advantage_estimation", spy)
+    monkeypatch.setattr(ppo_update, "generalized_advantage_estimation", spy)
     agent.learn(window)
     _, (_, _, critic, critic_rnn), _ = by_hand("lstm")  # as it was before
     following = window.next_observations()

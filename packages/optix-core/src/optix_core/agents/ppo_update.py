@@ -99,7 +99,8 @@ def ppo_batch(
         log_probs = rows(window, "log_probs")
     after = normalizers.observations(split_masks(successors(window))[0])
     following = next_values(window, values, networks.values(after))
-    rewards = normalizers.rewards(window.time_major("learning_rewards"), window.time_major("dones"))
+    boundary = window.time_major("dones")
+    rewards = normalizers.rewards(window.time_major("learning_rewards"), boundary)
     advantages, targets = advantages_and_targets(window, rewards, values, following, log_probs, hp)
     return PPOBatch(
         observations=observations,
@@ -160,14 +161,9 @@ def advantages_and_targets(
             lam=hp["gae_lambda"],
         )
         return found.advantages, found.vs
+    boundary = window.time_major("dones")
     advantages = generalized_advantage_estimation(
-        rewards,
-        values,
-        following,
-        terminated,
-        window.time_major("dones"),
-        gamma=hp["gamma"],
-        gae_lambda=hp["gae_lambda"],
+        rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
     )
     return advantages, advantages + values
 
