@@ -48,6 +48,9 @@ class Optimizer:
             Fresh if None.
         async_envs: Step the environments in processes of their own (pays for expensive environments only).
         pipeline_options: Further arguments of the training pipeline, for example ``on_env_error="restart"``.
+        runner: Who collects: the name of a runner such as ``"async"`` (from optix-distributed), whose processes step
+            environments while the agent learns. None: this process does.
+        runner_options: The runner's options, for example ``{"actors": 8}``.
         **kwargs: Everything that :class:`~optix_core.rl_optimizer.RLOptimizer` takes.
 
     Raises:
@@ -69,26 +72,46 @@ class Optimizer:
         seed: int | None = None,
         async_envs: bool = False,
         pipeline_options: dict[str, Any] | None = None,
+        runner: str | None = None,
+        runner_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if n_envs < 1:
             raise ConfigError(f"n_envs is {n_envs}; expected at least 1")
+        if runner is None and runner_options:
+            raise ConfigError(f"runner_options ({', '.join(runner_options)}) need runner=, the name of a runner")
+        if runner is not None and async_envs:
+            raise ConfigError("runner= has its own processes for environments; leave async_envs=False")
         self.seed = fresh_root_seed() if seed is None else seed
         factories = env_factories(env, n_envs)
-        if window_size is None:
-            window_size = default_window(agent, factories)
-        pipeline = training_pipeline(
-            factories,
-            window_size,
-            agent=agent,
-            env=env,
-            seed=self.seed,
-            async_envs=async_envs,
-            options=pipeline_options or {},
-        )
+        record: dict[str, Any] = {"n_envs": n_envs, "env": env_name(env)}
+        if runner is None:
+            if window_size is None:
+                window_size = default_window(agent, factories)
+            pipeline = training_pipeline(
+                factories,
+                window_size,
+                agent=agent,
+                env=env,
+                seed=self.seed,
+                async_envs=async_envs,
+                options=pipeline_options or {},
+            )
+        else:
+            from optix_core.runner import RunnerContext, runner_pipeline
+
+            ctx = RunnerContext(
+                agent=agent,
+                env_factories=factories,
+                window_size=window_size,
+                seed=self.seed,
+                pipeline_options=pipeline_options or {},
+            )
+            pipeline = runner_pipeline(runner, ctx, runner_options or {})
+            record["runner"] = {"name": runner, **(runner_options or {})}
         if "val_pipeline" not in kwargs and "val_pipeline_factory" not in kwargs and validation_episodes > 0:
             kwargs["val_pipeline"] = validation_pipeline(factories[0], validation_episodes, self.seed)
-        record = {"n_envs": n_envs, "window_size": window_size, "env": env_name(env)}
+        record["window_size"] = window_size
         self._inner = RLOptimizer(
             agent,
             pipeline,

@@ -1,12 +1,29 @@
-"""optix and distributed training: not built yet.
-
-This package is a shell. It registers nothing with optix-core and offers no names but its version, so that
-what depends on the name can already be installed. It will hold the actor-learner runner (V-trace) with a
-local and a Ray backend.
-"""
+"""Actors that collect in processes of their own, and a learner that learns while they do."""
 
 from __future__ import annotations
 
-from ._version import __version__
+from typing import TYPE_CHECKING
 
-__all__ = ["__version__"]
+from optix_core._lazy import lazy_exports
+from optix_distributed._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from optix_core.rl.vtrace import compute_vtrace_targets as compute_vtrace_targets
+    from optix_distributed.async_learner import AsyncActorLearner as AsyncActorLearner
+    from optix_distributed.collection import Collection as Collection
+    from optix_distributed.collection import CollectionSettings as CollectionSettings
+    from optix_distributed.errors import ActorDiedError as ActorDiedError
+    from optix_distributed.errors import ActorError as ActorError
+    from optix_distributed.pipeline import DistributedPipeline as DistributedPipeline
+
+_EXPORTS = {
+    "ActorDiedError": ".errors",
+    "ActorError": ".errors",
+    "AsyncActorLearner": ".async_learner",
+    "Collection": ".collection",
+    "CollectionSettings": ".collection",
+    "DistributedPipeline": ".pipeline",
+    "compute_vtrace_targets": "optix_core.rl.vtrace",
+}
+
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

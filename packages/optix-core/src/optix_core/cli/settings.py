@@ -32,6 +32,10 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         "--run-dir", metavar="DIR", help="directory of this run; a new one below ./optix_runs by default"
     )
     parser.add_argument(
+        "--runner", metavar="NAME", help="who collects: async has processes that collect while the agent learns"
+    )
+    parser.add_argument("--actors", type=int, metavar="N", help="processes of the runner")
+    parser.add_argument(
         "--allow-import",
         action="store_true",
         help="accept module:Name as environment, which runs the module's code",
@@ -65,12 +69,19 @@ def config_from(args: argparse.Namespace, more: Mapping[str, Any] | None = None)
     from optix_core.config.load import load_config
 
     env, overrides = split_words(args.words)
+    overrides = [*_runner_overrides(args), *overrides]
     settings = {"env": env, "preset": args.preset, "seed": args.seed, "run_dir": args.run_dir}
     given = {**(more or {}), **{name: value for name, value in settings.items() if value is not None}}
     try:
         return load_config(args.config, overrides, settings=given, agent_options=_agent_options())
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from None
+
+
+def _runner_overrides(args: argparse.Namespace) -> list[str]:
+    """``--runner`` and ``--actors`` as settings, so that a file's other options of the runner stay."""
+    given = {"runner.name": getattr(args, "runner", None), "runner.actors": getattr(args, "actors", None)}
+    return [f"{name}={value}" for name, value in given.items() if value is not None]
 
 
 def open_run(name: str) -> RunDirectory:

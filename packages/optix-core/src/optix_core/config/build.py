@@ -179,6 +179,8 @@ def build_optimizer_from_config(
             seed=config.seed,
             async_envs=config.async_envs,
             pipeline_options=dict(config.pipeline),
+            runner=None if config.runner is None else str(config.runner["name"]),
+            runner_options={k: v for k, v in (config.runner or {}).items() if k != "name"},
             optimizer=build_tuner_from_config(config),
             max_steps=config.max_steps,
             max_seconds=config.max_seconds,

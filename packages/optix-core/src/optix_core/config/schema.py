@@ -26,6 +26,11 @@ TOP: dict[str, Field] = {
     "seed": Field(kinds=("int",), default=0, low=0, help="root seed of everything random in the run"),
     "n_envs": Field(kinds=("int",), default=1, low=1, help="environments stepped together"),
     "async_envs": Field(kinds=("bool",), default=False, help="environments in processes of their own"),
+    "runner": Field(
+        kinds=("str", "table", "none"),
+        help="who collects, for example async: actors that collect while the agent learns; or a table with its name and "
+        "options; none: this process",
+    ),
     "window_size": Field(
         kinds=("int", "none"), low=1, help="steps per environment in one window; none: chosen"
     ),
@@ -72,6 +77,7 @@ class TrainConfig:
         seed: Root seed.
         n_envs: Environments stepped together.
         async_envs: Environments in processes of their own.
+        runner: ``name`` and options of who collects; None: this process.
         window_size: Steps per environment in one window; None: chosen.
         max_steps: Budget in environment steps.
         max_episodes: Budget in windows.
@@ -97,6 +103,7 @@ class TrainConfig:
     seed: int = 0
     n_envs: int = 1
     async_envs: bool = False
+    runner: Mapping[str, Any] | None = None
     window_size: int | None = None
     max_steps: int | None = None
     max_episodes: int | None = None
@@ -142,6 +149,8 @@ class TrainConfig:
         ):
             if values.get(section):
                 values[section] = _table(values[section], known(), section, origins)
+        if values.get("runner") is not None:
+            values["runner"] = _runner(values["runner"], origins)
         if "tuner" in values:
             values["tuner"] = _tuner(values["tuner"], origins)
         if "callbacks" in values:
@@ -258,6 +267,16 @@ def _tuner(data: Mapping[str, Any], origins: Provenance) -> dict[str, Any]:
             "the command line: --replay-schedule RUN"
         )
     return {"name": name, **options}
+
+
+def _runner(data: str | Mapping[str, Any], origins: Provenance) -> dict[str, Any]:
+    table: dict[str, Any] = {"name": data} if isinstance(data, str) else dict(data)
+    if not isinstance(table.get("name"), str):
+        raise ConfigError(
+            f"runner{came_from('runner', origins)} has options ({', '.join(table)}) but no name; for example "
+            "runner.name=async, or --runner async on the command line"
+        )
+    return table
 
 
 def _hoisted(data: Mapping[str, Any], origins: dict[str, str]) -> dict[str, Any]:

@@ -162,7 +162,10 @@ class ExporterSpec(ComponentSpec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerSpec(ComponentSpec):
-    """Something that runs a whole training in its own way, for example actors in other processes."""
+    """Who collects a run's experience, for example actors in other processes.
+
+    The factory is a :class:`~optix_core.runner.Runner`: ``build(ctx: RunnerContext, **options) -> BasePipeline``.
+    """
 
     kind: ClassVar[str] = "runner"
 
