@@ -83,9 +83,7 @@ class GraphDelta:
     @property
     def topology_changed(self) -> bool:
         """Whether anything was added or removed."""
-        return bool(
-            self.neurons_added or self.neurons_removed or self.edges_added or self.edges_removed
-        )
+        return bool(self.neurons_added or self.neurons_removed or self.edges_added or self.edges_removed)
 
     def document(self) -> dict[str, Any]:
         """The change without migration and slots, as JSON would have it: for logs."""

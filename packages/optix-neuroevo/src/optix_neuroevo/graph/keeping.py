@@ -60,7 +60,8 @@ def restore(graph: NeuronGraph, state: Mapping[str, Any]) -> None:
                 f"neuron type {name!r} has parameters {neuron_type(name).parameters} here, but had "
                 f"{tuple(parameters)} when the graph was stored"
             )
-    layout, before = graph.state_layout(), graph.neurons.alive.copy(), graph.edges.alive.copy()
+    layout = graph.state_layout()
+    before = graph.neurons.alive.copy(), graph.edges.alive.copy()
     names = {key: set(ids) for key, ids in (("n", graph._neuron_slot), ("e", graph._edge_slot))}
     arrays = {name: np.asarray(values) for name, values in state["parameters"].items()}
     n, e = len(state["neurons"]["alive"]), len(state["edges"]["alive"])

@@ -79,9 +79,7 @@ class NeuronGraph:
         ValueError: An unknown mode or dtype.
     """
 
-    def __init__(
-        self, dale_mode: str = "clamp", *, dtype: Any = np.float32, seed: int | None = None
-    ) -> None:
+    def __init__(self, dale_mode: str = "clamp", *, dtype: Any = np.float32, seed: int | None = None) -> None:
         if dale_mode not in DALE_MODES:
             raise ValueError(f"unknown dale_mode {dale_mode!r}; there are {', '.join(DALE_MODES)}")
         self.dtype = np.dtype(dtype)
@@ -103,7 +101,9 @@ class NeuronGraph:
         self._neuron_name: dict[int, str] = {}
         self._edge_name: dict[int, str] = {}
         self._name_of_uid: dict[int, str] = {}
-        self._same_step: dict[int, dict[int, int]] = {}  # neuron slot -> slots it feeds with delay 0 -> how many edges
+        self._same_step: dict[
+            int, dict[int, int]
+        ] = {}  # neuron slot -> slots it feeds with delay 0 -> how many edges
         self._next_uid = 1
         self._next_position = 0
         self._structure = 0
@@ -188,7 +188,11 @@ class NeuronGraph:
             if kind.parameters:
                 array = self.parameter_arrays[kind.name]
                 if own is None:
-                    own = np.zeros(len(kind.parameters)) if kind.initial is None else kind.initial(self.rng, 1)[0]
+                    own = (
+                        np.zeros(len(kind.parameters))
+                        if kind.initial is None
+                        else kind.initial(self.rng, 1)[0]
+                    )
                 array.values[slot] = own
                 edit.parameter_added(kind.name, slot)
         return name
@@ -903,9 +907,7 @@ class NeuronGraph:
         self._changed(structural=True)
 
 
-_NO_LAYOUT = StateLayout(
-    uid=np.zeros(0, np.int64), kind=np.zeros(0, np.int8), index=np.zeros(0, np.int32)
-)
+_NO_LAYOUT = StateLayout(uid=np.zeros(0, np.int64), kind=np.zeros(0, np.int8), index=np.zeros(0, np.int32))
 
 
 def _drop(added: dict[str, None], removed: dict[str, None], name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ Array = NDArray[Any]
 GRU_PARAMETERS = ("wz", "uz", "bz", "wr", "ur", "br", "wn", "un", "bn")
 
 
-def gru_step(x: Any, state: Sequence[Any], parameters: Sequence[Any], maths: Any) -> tuple[Any, tuple[Any]]:
+def gru_step(x: Any, state: Any, parameters: Any, maths: Any) -> tuple[Any, tuple[Any]]:
     """``h + z (n - h)`` with ``z = s(wz h + uz x + bz)``, r alike, ``n = tanh(wn r h + un x + bn)``."""
     (h,) = state
     wz, uz, bz, wr, ur, br, wn, un, bn = parameters
@@ -29,7 +28,7 @@ def gru_step(x: Any, state: Sequence[Any], parameters: Sequence[Any], maths: Any
     return after, (after,)
 
 
-def gru_jacobian(x: Array, state: Sequence[Array], parameters: Sequence[Array]) -> Derivatives:
+def gru_jacobian(x: Array, state: Any, parameters: Any) -> Derivatives:
     """Derivatives of :func:`gru_step`; state and output are the same number, so they are given once, by h."""
     (h,) = state
     wz, uz, bz, wr, ur, br, wn, un, bn = parameters
@@ -58,7 +57,7 @@ LSTM_PARAMETERS = ("wf", "uf", "bf", "wi", "ui", "bi", "wg", "ug", "bg", "wo", "
 
 
 def lstm_step(
-    x: Any, state: Sequence[Any], parameters: Sequence[Any], maths: Any
+    x: Any, state: Any, parameters: Any, maths: Any
 ) -> tuple[Any, tuple[Any, Any]]:
     """``c' = f c + i g``, ``h' = o tanh(c')``; f, i, o are sigmoids and g a tanh of ``w h + u x + b``."""
     h, c = state
@@ -72,7 +71,7 @@ def lstm_step(
     return after, (after, cell)
 
 
-def lstm_jacobian(x: Array, state: Sequence[Array], parameters: Sequence[Array]) -> Derivatives:
+def lstm_jacobian(x: Array, state: Any, parameters: Any) -> Derivatives:
     """Derivatives of :func:`lstm_step`."""
     h, c = state
     wf, uf, bf, wi, ui, bi, wg, ug, bg, wo, uo, bo = parameters
@@ -105,9 +104,7 @@ def lstm_initial(rng: np.random.Generator, n: int) -> Array:
 # --- a relay that can become non-linear -------------------------------------------------------------------------------
 
 
-def morph_step(
-    x: Any, state: Sequence[Any], parameters: Sequence[Any], maths: Any
-) -> tuple[Any, tuple[()]]:
+def morph_step(x: Any, state: Any, parameters: Any, maths: Any) -> tuple[Any, tuple[()]]:
     """``(1 - a) y + a tanh(y)`` with ``y = x + b``: the identity at a = 0, and learning can move a."""
     del state
     a, b = parameters
@@ -115,7 +112,7 @@ def morph_step(
     return y + a * (maths.tanh(y) - y), ()
 
 
-def morph_jacobian(x: Array, state: Sequence[Array], parameters: Sequence[Array]) -> Derivatives:
+def morph_jacobian(x: Array, state: Any, parameters: Any) -> Derivatives:
     """Derivatives of :func:`morph_step`."""
     del state
     a, b = parameters

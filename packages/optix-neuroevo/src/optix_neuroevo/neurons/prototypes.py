@@ -149,9 +149,7 @@ class _TypedNeuron(Neuron):
     ) -> None:
         super().__init__("linear", neuron_id, max_delay, cell_type)
         if self.type.initial is not None:
-            self.parameters = np.asarray(
-                self.type.initial(rng or np.random.default_rng(0), 1)[0], np.float64
-            )
+            self.parameters = np.asarray(self.type.initial(rng or np.random.default_rng(0), 1)[0], np.float64)
 
     def _like(self) -> Self:
         return type(self)(max_delay=self.max_delay, cell_type=self.cell_type)

@@ -57,7 +57,7 @@ NUMPY = NumpyMaths()
 class Jacobian(Protocol):
     """Derivatives of a type's formula, elementwise, for inputs of any shape."""
 
-    def __call__(self, x: Array, state: Sequence[Array], parameters: Sequence[Array], /) -> Derivatives:
+    def __call__(self, x: Array, state: Any, parameters: Any, /) -> Derivatives:
         """Derivatives at ``x`` and ``state`` (arrays of one shape) and parameters that broadcast against them."""
         ...
 
@@ -108,7 +108,7 @@ class NeuronType:
     parameters: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
     is_recurrent: bool = False
-    step: Callable[[Any, Sequence[Any], Sequence[Any], Any], tuple[Any, State]] | None = None
+    step: Callable[[Any, Any, Any, Any], tuple[Any, State]] | None = None
     initial: Callable[[np.random.Generator, int], Array] | None = None
     jacobian: Jacobian | None = None
     input_parameters: tuple[tuple[int, int], ...] | None = None

@@ -36,7 +36,9 @@ def insert_neuron_on_edge(
         ValueError: There is no such edge, or the relay is of another type.
     """
     if neuron not in {"point", "morph"}:
-        raise ValueError(f"a relay is a point or a morph neuron; a {neuron!r} neuron does not pass on what it gets")
+        raise ValueError(
+            f"a relay is a point or a morph neuron; a {neuron!r} neuron does not pass on what it gets"
+        )
     edge = graph.get_edge(edge_id)
     cell = graph.cell_type_of(edge.src)
     turned = cell == "inhibitory"

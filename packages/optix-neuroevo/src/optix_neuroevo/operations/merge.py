@@ -61,7 +61,9 @@ def merge_neurons(
                 )
             add_weight(graph, a, target, e.delay, weight)
             if not add_constant(graph, target, e.effective_weight * constant):
-                raise OperationRefused(f"a constant cannot be folded into {target}, a {graph.type_of(target).name}")
+                raise OperationRefused(
+                    f"a constant cannot be folded into {target}, a {graph.type_of(target).name}"
+                )
         if probe is None and graph.type_of(a).is_point:
             graph.set_bias(a, 0.5 * (first.bias.item() + second.bias.item()))
         if scale != 0.0:

@@ -24,7 +24,7 @@ def absent_gradients(trace: Trace, delays: Sequence[int] = (0, 1)) -> Array:
     against the order of computation, have numbers too; ask ``graph.would_cycle``.
 
     Args:
-        trace: What :meth:`GraphModule.trace` gave.
+        trace: What :attr:`GraphModule.trace` gave.
         delays: Which delays.
 
     Returns:

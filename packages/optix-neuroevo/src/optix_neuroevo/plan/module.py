@@ -57,7 +57,7 @@ class GraphModule(nn.Module):
 
     Attributes:
         graph: As given.
-        record: Keep what :meth:`trace` needs in the next passes.
+        record: Keep what :attr:`trace` needs in the next passes.
 
     Raises:
         ConfigError: The executor cannot be used on the device.
@@ -128,7 +128,7 @@ class GraphModule(nn.Module):
             held: list[SequenceRun] = []
             outputs, after = _Run.apply(
                 (plan, layout, list(own), held), buffer, given, before, keep, *own.values()
-            )  # type: ignore[misc]
+            )
             self._taken = ("numpy", held[0], keep) if self.record else None
             return outputs, after
         inputs: list[Tensor] | None = [] if self.record else None
@@ -137,8 +137,9 @@ class GraphModule(nn.Module):
         self._taken = ("autograd", (plan, inputs, activity), keep) if self.record else None
         return outputs, after
 
+    @property
     def trace(self) -> Trace:
-        """What the last pass did; call it after its ``backward``.
+        """What the last pass did; ask for it after its ``backward``.
 
         Raises:
             ConfigError: Nothing was recorded (set ``record = True`` before the pass), or there was no backward pass.

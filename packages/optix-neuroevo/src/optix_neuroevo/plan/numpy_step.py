@@ -86,15 +86,17 @@ class SingleStepper:
             z[0] = 1.0
             self._inputs.append(z[1 + plan.n_history : plan.first])
             self._past.append(z[1 : 1 + plan.n_history])
-            self._steps.append([
-                (
-                    plan.matrix_of(self._weights.buffer, level),
-                    z[: level.columns],
-                    z[plan.first + level.start : plan.first + level.stop],
-                    [run for g in level.groups if (run := self._function(g, z)) is not None],
-                )
-                for level in plan.levels
-            ])
+            self._steps.append(
+                [
+                    (
+                        plan.matrix_of(self._weights.buffer, level),
+                        z[: level.columns],
+                        z[plan.first + level.start : plan.first + level.stop],
+                        [run for g in level.groups if (run := self._function(g, z)) is not None],
+                    )
+                    for level in plan.levels
+                ]
+            )
         self._now = 0
 
     def step(self, observation: Any) -> Array:
@@ -193,7 +195,9 @@ class BatchStepper:
                     continue
                 own = self._weights.own.get(g.start)
                 parameters = () if own is None else own[:, :, None]
-                value, states = g.type.step(here, [memory[:, row].T for row in g.variables], parameters, NUMPY)
+                value, states = g.type.step(
+                    here, [memory[:, row].T for row in g.variables], parameters, NUMPY
+                )
                 here[...] = value
                 for row, state in zip(g.variables, states, strict=True):
                     after[:, row] = state.T

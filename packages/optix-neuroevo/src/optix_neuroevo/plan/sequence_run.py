@@ -247,9 +247,7 @@ class SequenceRun:
             for g in level.groups:
                 place = slice(g.start - core.start, g.stop - core.start)
                 if g.type.step is None:
-                    slopes[:, place] = slope(
-                        g.activation, own[:, n_past + place.start : n_past + place.stop]
-                    )
+                    slopes[:, place] = slope(g.activation, own[:, n_past + place.start : n_past + place.stop])
                     continue
                 before = self._before.get(g.start)
                 states = () if before is None else tuple(before[:, j] for j in range(before.shape[1]))
@@ -348,11 +346,11 @@ class SequenceRun:
 
     # --- shared --------------------------------------------------------------------------------------------------
 
-    def _derivatives(self, g: Group, x: Array, states: Sequence[Array]) -> Derivatives:
+    def _derivatives(self, g: Group, x: Array, states: Any) -> Derivatives:
         assert g.type.jacobian is not None
         return g.type.jacobian(x, states, self._own.get(g.start, ()))
 
-    def _add_own(self, g: Group, found: Derivatives, by_h: Array, by_state: Sequence[Array]) -> None:
+    def _add_own(self, g: Group, found: Derivatives, by_h: Array, by_state: Any) -> None:
         """Gradient by the parameters of a group; arrays are ``[T, n, B]`` or ``[n, T * B]``."""
         if not g.type.parameters:
             return
