@@ -27,7 +27,7 @@ class SACState(NamedTuple):
         actor: Parameters.
         critics: Of both, by name.
         target: Of their slow copies.
-        temperature: ``{"temperature": [1]}``, its logarithm.
+        temperature: ``{"temperature": {"log_alpha": [1]}}``, its logarithm.
         moments: The optimizers' states by ``actor``, ``critics`` and ``temperature``.
         in_a_row: By ``actor`` and ``critics``: int32, steps left out since the last that was made.
     """
@@ -40,8 +40,12 @@ class SACState(NamedTuple):
     in_a_row: dict[str, jax.Array]
 
 
-MEASURED = ("tried", "critic_norm", "critic_loss", "q_mean", "actor_norm", "actor_loss", "entropy")
-"""Rows of what the update measures; ``tried`` is 0 for steps after a divergence, which were not made."""
+MEASURED = ("tried", "critic_norm", "critic_loss", "q_mean", "turn", "actor_norm", "actor_loss", "entropy")
+"""Rows of what the update measures.
+
+``tried`` is 0 for steps after a divergence, which were not made; ``turn`` is 1 where the actor learned too, and what
+follows it means something only there.
+"""
 
 
 def sac_update(
@@ -66,7 +70,9 @@ def sac_update(
     ) -> tuple[Any, Any]:
         state, stopped = carry
         observations, following, noise = batch["observations"], batch["following"], batch["noise"]
-        alpha = jnp.where(hp["alpha"] > 0.0, hp["alpha"], jnp.exp(state.temperature["temperature"][0]))
+        alpha = jnp.where(
+            hp["alpha"] > 0.0, hp["alpha"], jnp.exp(state.temperature["temperature"]["log_alpha"][0])
+        )
         # Targets: the present policy chooses what comes next, the slow critics say what that is worth.
         next_actions, next_log_probs = squashed.sample(actor(state.actor, following), noise[0])
         next_q1, next_q2 = critics.values(state.target, following, next_actions)
@@ -103,7 +109,9 @@ def sac_update(
 
         # Temperature: follows the entropy, unless it is fixed.
         def temperature_mean(params: Params) -> jax.Array:
-            return jnp.mean(temperature_loss(params["temperature"][0], log_probs, hp["target_entropy"]))
+            return jnp.mean(
+                temperature_loss(params["temperature"]["log_alpha"][0], log_probs, hp["target_entropy"])
+            )
 
         temperature = guarded_step(
             optimizers["temperature"],
@@ -122,6 +130,7 @@ def sac_update(
                 critic.step.norm,
                 critic.loss,
                 critic.q_mean,
+                1.0 * critic.step.made,
                 policy.norm,
                 loss,
                 -log_probs.mean(),

@@ -24,8 +24,7 @@ from optix_jax.training.optimizers import Adam
 
 def sac_parts(ctx: AgentContext, owner: str, **options: Any) -> dict[str, Any]:
     """Constructor arguments of SAC; options as for :func:`_parts`."""
-    parts = _parts(ctx, owner, SAC_HYPERS, outputs=2, squash=False, **options)
-    return {**parts, "alpha_optimizer": None}
+    return _parts(ctx, owner, SAC_HYPERS, outputs=2, squash=False, **options)
 
 
 def td3_parts(ctx: AgentContext, owner: str, **options: Any) -> dict[str, Any]:
@@ -86,7 +85,8 @@ def _parts(
     normalizer, _ = make_normalizers(seen.shape if normalized else None, None, seen.dtype)
     return {
         "actor": actor,
-        "critics": TwinCritics(critic1=critic1, critic2=critic2, encoder=shared.encoder),
+        "critic1": TwinCritics(critic1=critic1, critic2=critic2, encoder=shared.encoder),
+        "critic2": None,
         "action_dim": n_actions,
         "actor_optimizer": Adam(hp["learning_rate"]),
         "critic_optimizer": Adam(hp["learning_rate"]),
