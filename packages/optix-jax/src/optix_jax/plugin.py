@@ -1,9 +1,14 @@
-"""The plugin module of optix-jax: not built yet, so it registers nothing.
-
-optix-core imports this module through the entry point ``optix-jax``, checks the API version below and finds
-no hook implementation. That is a valid plugin: it is listed as installed, with no components.
-"""
+"""What optix-jax offers, as data: importing this loads no JAX."""
 
 from __future__ import annotations
 
+from optix_core.plugin import AgentSpec, hookimpl
+from optix_jax.specs import dqn, ppo, sac, td3
+
 OPTIX_API = "1.0"
+
+
+@hookimpl
+def optix_agents() -> list[AgentSpec]:
+    """The agents of this distribution."""
+    return [*ppo.SPECS, *dqn.SPECS, *sac.SPECS, *td3.SPECS]

@@ -1,0 +1,1 @@
+"""On-policy learning: losses, the compiled PPO update, actor and critic, and the standard parts."""
