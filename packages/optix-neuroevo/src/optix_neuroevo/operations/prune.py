@@ -64,7 +64,8 @@ def prune_neuron(
     That is exact for a linear relay. What Dale's law forbids to pass from u to z is left out. Existing edges of the
     same delay take up the weights; no parallel ones are made.
 
-    Promise: approximate (exact for a linear point neuron without an edge to itself, where the law forbids nothing).
+    Promise: approximate. It is exact for a linear point neuron that reads one neuron, has no bias and no edge to
+    itself, where the law forbids nothing; for one with more sources it is once their past has been seen anew.
 
     Args:
         graph: Which graph.
@@ -103,6 +104,12 @@ def prune_neuron(
                     added = add_weight(graph, src, target.dst, delay + target.delay, w * part, strict=False)
                     left_out += added is None
             edit.note(left_out=left_out)
+            if exact and len(into) == 1 and into[0].effective_weight and not view.bias.item():
+                # what v remembered of its only source goes back to where the longer edges will look for it
+                (e,) = into
+                edit.continue_history(
+                    e.src, neuron_id, shift=-e.delay, scale=1.0 / e.effective_weight, fill_only=True
+                )
         graph.remove_neuron(neuron_id)
         edit.note(neuron=neuron_id, redistributed=redistribute)
 
