@@ -82,11 +82,10 @@ class TFGaussianPPOAgent(StoredAgent):
         seed: int | None = None,
     ) -> None:
         hp = declared.merge(HYPERS, learning_rate_of(optimizer), hyperparams, owner=NAME)
-        self._actions = BoxActions(Box(-1.0, 1.0, (action_dim,)) if action_space is None else action_space)
+        space: Any = Box(-1.0, 1.0, (action_dim,)) if action_space is None else action_space
+        self._actions = BoxActions(space)
         if self._actions.n_actions != action_dim:
-            raise SpaceError(
-                f"action_dim is {action_dim}, but actions of the Box have shape {action_space.shape}"
-            )
+            raise SpaceError(f"action_dim is {action_dim}, but actions of the Box have shape {space.shape}")
         self._single = SingleObservation(observation_space)
         self._networks = ActorCritic(
             actor, critic, optimizer, head="gaussian", n_actions=action_dim, device=device, compiler=compiler

@@ -13,13 +13,13 @@ _KEPT = 64
 
 
 class Compiled:
-    """A ``tf.function`` without AutoGraph.
+    """A function of tensors, or of nested tuples, lists and dicts of them, that is compiled and not interpreted.
 
     It is compiled once for every set of types and shapes of its arguments. Numbers must come as tensors or numpy
-    values: a Python number would be compiled in.
+    values; None may stand for what there is not.
 
     Args:
-        function: Of tensors, or of lists and dicts of tensors.
+        function: Made of TensorFlow's operations.
         xla: Whether XLA compiles it; otherwise TensorFlow runs its graph operation by operation.
 
     Attributes:
@@ -28,16 +28,30 @@ class Compiled:
 
     def __init__(self, function: Callable[..., Any], *, xla: bool) -> None:
         self.n_compilations = 0
-
-        def counted(*arguments: Any) -> Any:
-            self.n_compilations += 1  # runs while TensorFlow traces, never afterwards
-            return function(*arguments)
-
-        self._call = tf.function(counted, jit_compile=xla, autograph=False)
+        self._function, self._xla = function, xla
+        self._compiled: dict[Any, Any] = {}
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns, as eager tensors."""
-        return self._call(*arguments)
+        leaves: list[Any] = tf.nest.flatten(arguments)
+        key = tuple((leaf.dtype.name, tuple(leaf.shape)) if leaf is not None else None for leaf in leaves)
+        found = self._compiled.get(key)
+        if found is None:
+            found = self._compiled[key] = self._compile(arguments, leaves)
+        return found(*[leaf for leaf in leaves if leaf is not None])
+
+    def _compile(self, arguments: Any, leaves: list[Any]) -> Any:
+        """The function for these types and shapes, of the leaves that are there, one after another."""
+
+        def flat(*tensors: Any) -> Any:
+            self.n_compilations += 1
+            given = iter(tensors)
+            filled = [None if leaf is None else next(given) for leaf in leaves]
+            return self._function(*tf.nest.pack_sequence_as(arguments, filled))
+
+        specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in leaves if leaf is not None]
+        traced = tf.function(flat, jit_compile=self._xla, autograph=False)
+        return traced.get_concrete_function(*specs)
 
 
 def compiled(

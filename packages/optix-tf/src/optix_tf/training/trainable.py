@@ -156,6 +156,15 @@ class Trainable:
         self.publish()
         self._changed()
 
+    def gradient(self, tape: Any, loss: Any) -> Any:
+        """The gradient ``[P]`` of a loss that was computed, under ``tape``, from the models' own variables."""
+        found = tape.gradient(loss, [variable.value for variable in self._variables])
+        missing = [
+            tf.zeros(variable.shape, variable.dtype) if part is None else tf.convert_to_tensor(part)
+            for part, variable in zip(found, self._variables, strict=True)
+        ]
+        return self._as_vector(missing)
+
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""
         self.refresh()
