@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from optix_tf.sac import TFSACAgent as TFSACAgent
     from optix_tf.td3 import TFTD3Agent as TFTD3Agent
     from optix_tf.td3 import TFTDDAgent as TFTDDAgent
+    from optix_tf.tf_agent import TFAgent as TFAgent
+    from optix_tf.tf_evaluator import TFEvaluator as TFEvaluator
     from optix_tf.training.adam import Adam as Adam
 
 _EXPORTS = {
@@ -26,6 +28,8 @@ _EXPORTS = {
     "TFDQNAgent": ".dqn",
     "Adam": ".training.adam",
     "GaussianActor": ".networks.mlp",
+    "TFAgent": ".tf_agent",
+    "TFEvaluator": ".tf_evaluator",
     "TFGaussianPPOAgent": ".gaussian_ppo",
     "TFPPOAgent": ".ppo",
 }
