@@ -7,6 +7,8 @@ often limit to 64 MB.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import mmap
 import os
@@ -17,9 +19,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from optix_core.errors import ConfigError
+from optix_core.replay.memory import available_memory
 
 LINE = 64
 """Bytes of a cache line; every array begins on one."""
+
+
+MOST_OF_MEMORY = 0.8
+"""The share of available memory that a region may take."""
 
 
 class SharedRegion:
@@ -48,17 +55,16 @@ class SharedRegion:
                 "actors in processes of their own share memory through memfd, which only Linux has; leave runner= away, "
                 "or use n_envs= with async_envs=True"
             )
+        room = available_memory()
+        if room is not None and nbytes > MOST_OF_MEMORY * room:  # trying it would take everything there is first
+            raise _too_much(nbytes, f"{room / 2**20:,.0f} MiB are available")
         fd = os.memfd_create("optix-distributed", os.MFD_CLOEXEC)
         try:
             os.posix_fallocate(fd, 0, nbytes)
             return cls(fd, nbytes)
         except OSError as error:
             os.close(fd)
-            raise OSError(
-                error.errno,
-                f"{nbytes / 2**20:,.0f} MiB of shared memory for weights and trajectories cannot be had "
-                f"({error.strerror}); use fewer actors, fewer environments per actor or shorter trajectories",
-            ) from error
+            raise _too_much(nbytes, error.strerror) from error
 
     def array(self, offset: int, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         """A view of ``shape`` and ``dtype`` that begins ``offset`` bytes into the region."""
@@ -73,10 +79,16 @@ class SharedRegion:
             return
         self._bytes = None
         os.close(self.fd)
-        try:
+        with contextlib.suppress(BufferError):  # somebody still holds a view: the mapping goes with it
             self._map.close()
-        except BufferError:  # somebody still holds a view: the mapping goes with it
-            pass
+
+
+def _too_much(nbytes: int, why: str) -> OSError:
+    return OSError(
+        errno.ENOMEM,
+        f"{nbytes / 2**20:,.0f} MiB of shared memory for weights and trajectories cannot be had ({why}); use fewer "
+        "actors, fewer environments per actor or shorter trajectories",
+    )
 
 
 class Layout:

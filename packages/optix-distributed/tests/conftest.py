@@ -1,0 +1,82 @@
+"""What several tests need: networks, learners that are always closed, and a look at what a process holds."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+sys.path.append(str(Path(__file__).parent))  # for the modules that several tests, and actors, share
+
+from actor_envs import CartPole  # noqa: E402 - it lies beside this file
+from optix_distributed import AsyncActorLearner  # noqa: E402
+
+EVENTUALLY_S = 10.0
+
+
+def perceptron(n_in, n_out, gain, generator):
+    from optix_torch.networks.mlp import mlp
+
+    return mlp((n_in, 32, 32, n_out), "tanh", output_gain=gain, generator=generator)
+
+
+@pytest.fixture
+def networks():
+    def make(n_in=4, n_out=2, seed=0, lr=1e-3):
+        g = torch.Generator().manual_seed(seed)
+        actor, critic = perceptron(n_in, n_out, 0.01, g), perceptron(n_in, 1, 1.0, g)
+        return actor, critic, torch.optim.Adam([*actor.parameters(), *critic.parameters()], lr=lr, eps=1e-5)
+
+    return make
+
+
+@pytest.fixture
+def learner(networks):
+    """Makes learners, and closes them whatever happens."""
+    made = []
+
+    def make(env=None, nets=None, **options):
+        options = {"n_actors": 2, "envs_per_actor": 4, "trajectory_len": 16, **options}
+        one = AsyncActorLearner(*(nets or networks()), env or CartPole(), **options)
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def eventually(condition, seconds=EVENTUALLY_S):
+    """Whether it becomes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def is_there(pid):
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def held():
+    """What this process holds that must not grow: descriptors, and names in shared memory."""
+    return len(os.listdir("/proc/self/fd")), sorted(os.listdir("/dev/shm"))
+
+
+def weights(one):
+    return one._networks.flat.to_numpy().copy()
+
+
+class Linear(nn.Sequential):
+    """One layer."""
