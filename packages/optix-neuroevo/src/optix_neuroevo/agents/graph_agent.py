@@ -2,9 +2,9 @@
 
 The graph acts step by step in numpy and learns over sequences in PyTorch, through one compiled plan. Whoever steps the
 environments keeps the memory, as for ``TorchRecurrentPPOAgent``; rows of memory follow the graph through mutations
-(``memory_rows.py``), and so does the optimizer's state (``training/adam.py``). Topology is part of every state and every
-file of weights. Before the first update of each window the largest ``|ratio - 1|`` is measured and reported: it says
-that what learns is what acted.
+(``memory_rows.py``), and so does the optimizer's state (``training/adam.py``). Topology is part of every state and of
+every file of weights. Before the first update of each window the largest ``|ratio - 1|`` is measured and reported: it
+says that what learns is what acted.
 """
 
 from __future__ import annotations
@@ -121,9 +121,7 @@ class GraphAgent(StoredAgent):
         hp = declared.merge(self.hypers, hyperparams, owner=owner)
         self._actions, self._single = actions_of(action_space, owner), SingleObservation(observation_space)
         if self._actions.n_actions not in {None, n_actions}:
-            raise ConfigError(
-                f"n_actions is {n_actions}, but the action space has {self._actions.n_actions}"
-            )
+            raise ConfigError(f"n_actions is {n_actions}, but the action space has {self._actions.n_actions}")
         self.accepts_action_masks = self._actions.head.endswith("categorical")  # type: ignore[misc]
         seed = fresh_root_seed() if seed is None else seed
         self._networks = GraphNetworks(
@@ -361,10 +359,8 @@ class GraphAgent(StoredAgent):
             for name in [n for n in mean if n.startswith("extras/")]:
                 mean[name] = np.mean([arrays[name] for arrays in saved], axis=0).astype(mean[name].dtype)
             self.graph.load_state_dict(average_graphs(graphs))
+            mean = {n: a for n, a in mean.items() if not n.startswith("graph/")}
             mean |= {n: a for n, a in self._training.arrays().items() if n.startswith("graph/")}
-            mean = {n: a for n, a in mean.items() if not n.startswith("graph/")} | {
-                n: a for n, a in self._training.arrays().items() if n.startswith("graph/")
-            }
         finally:
             self._training.load_state_dict(before, owner=self.kind)
         self._load(mean)
@@ -373,7 +369,7 @@ class GraphAgent(StoredAgent):
         before = self._training.state_dict()
         try:
             self._training.load_arrays(_graph_part(arrays), owner=self.kind)
-            self._store._load_weights(dict(arrays))  # noqa: SLF001 - now that the topology fits, as for every agent
+            self._store._load_weights(dict(arrays))  # the topology fits by now
         except IncompatibleCheckpoint:
             self._training.load_state_dict(before, owner=self.kind)
             raise

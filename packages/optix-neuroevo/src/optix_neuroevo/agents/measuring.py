@@ -74,7 +74,9 @@ class Measurements:
         worst, edges, inputs, activity = 0.0, [], [], []
         module.record = True
         try:
-            for chosen in np.array_split(np.arange(blocks.rows.shape[1]), min(self._parts, blocks.rows.shape[1])):
+            for chosen in np.array_split(
+                np.arange(blocks.rows.shape[1]), min(self._parts, blocks.rows.shape[1])
+            ):
                 for p in parameters:
                     p.grad = None
                 part = blocks.take(chosen)
@@ -82,9 +84,9 @@ class Measurements:
                 worst = max(worst, float(torch.expm1(terms.log_ratios).abs().max()))
                 terms.loss(hp).backward()
                 trace = module.trace
-                edges.append(np.asarray(absent_gradients(trace, self.delays)))
-                inputs.append(np.asarray(trace.delta).sum(axis=(0, 2)))
-                activity.append(np.moveaxis(np.asarray(trace.activity), 1, 2)[part.there])
+                edges.append(absent_gradients(trace, self.delays))
+                inputs.append(trace.delta.sum(axis=(0, 2)))
+                activity.append(np.moveaxis(trace.activity, 1, 2)[part.there])
         finally:
             module.record = False
             for p, grad in zip(parameters, kept, strict=True):
@@ -166,7 +168,9 @@ class Measurements:
             self._uid = uid
         self.windows += 1
         a = self._decay
-        old = a * (1.0 - a ** (self.windows - 1)) / (1.0 - a**self.windows)  # unbiased from the first window on
+        old = (
+            a * (1.0 - a ** (self.windows - 1)) / (1.0 - a**self.windows)
+        )  # unbiased from the first window on
         self._means = {
             k: v if k not in self._means else old * self._means[k] + (1.0 - old) * v for k, v in found.items()
         }

@@ -2,8 +2,8 @@
 
 Pipelines keep one row per environment and hand it back at the next step; between two windows the graph may have
 changed, and with it what its memory consists of. So a row says which layout it is of: its first number is the layout's
-tag (0, as in a row of zeros, is an episode's beginning), then come the numbers, then zeros. Rows of an earlier layout are
-brought up to date when they come in.
+tag (0, as in a row of zeros, is an episode's beginning), then come the numbers, then zeros. Rows of an earlier layout
+are brought up to date when they come in; what bears no known tag is taken for memory of the layout of now.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class MemoryRows:
         size = self._graph.memory_size
         if size > self.capacity:
             raise ConfigError(
-                f"the graph's memory has {size} numbers, more than the {self.capacity} that this agent's rows have room "
-                f"for. Make the agent with memory_capacity={2 * size} or more"
+                f"the graph's memory has {size} numbers, more than the {self.capacity} that this agent's rows have "
+                f"room for. Make the agent with memory_capacity={2 * size} or more"
             )
 
     def unpack(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -75,11 +75,12 @@ class MemoryRows:
         if rows.ndim != 2 or rows.shape[1] != self.width:
             raise ConfigError(f"memory has shape {rows.shape}, expected [N, {self.width}]")
         size, tags = self._graph.memory_size, rows[:, 0]
+        memory = rows[:, 1 : 1 + size].astype(self._graph.dtype, copy=False)
         if ((tags == self._tag) | (tags == 0.0)).all():
-            return rows[:, 1 : 1 + size].astype(self._graph.dtype, copy=False)
-        memory = np.zeros((len(rows), size), self._graph.dtype)
+            return memory
+        memory = memory.copy()
         for tag in np.unique(tags).tolist():
-            if tag:
+            if tag != self._tag and tag in self._layouts:
                 chosen = tags == tag
                 memory[chosen] = self._migrated(int(tag), rows[chosen, 1:])
         return memory
@@ -128,17 +129,16 @@ class MemoryRows:
         if before != after:
             self._steps.pop(before, None)
             self._steps[before] = (after, delta.migration)
-            self._steps.pop(after, None)  # back where we were: the way on from there is no longer the way to now
+            self._steps.pop(
+                after, None
+            )  # back where we were: the way on from there is no longer the way to now
             for tag in list(self._steps)[:-MAX_STEPS]:
                 del self._steps[tag]
         self._tag = after
 
     def _migrated(self, tag: int, rows: NDArray[Any]) -> NDArray[Any]:
         """Rows of one earlier layout; what cannot be followed starts from zeros where names differ."""
-        known = self._layouts.get(tag)
-        if known is None:
-            return np.zeros((len(rows), self._graph.memory_size), rows.dtype)
-        memory = rows[:, : known.size]
+        memory = rows[:, : self._layouts[tag].size]
         for _ in range(MAX_STEPS + 1):
             if tag == self._tag:
                 return memory

@@ -63,8 +63,8 @@ class GraphNetworks:
         found = len(graph.output_ids)
         if found != n_actions + 1:
             raise ConfigError(
-                f"the graph has {found} outputs; an agent with {n_actions} actions needs {n_actions + 1}: one for each, "
-                "and a last one for the value of the state"
+                f"the graph has {found} outputs; an agent with {n_actions} actions needs {n_actions + 1}: one for "
+                "each, and a last one for the value of the state"
             )
         if graph.dtype != np.float32:
             raise ConfigError(f"agents act in float32; this graph computes in {graph.dtype}")
@@ -124,11 +124,11 @@ class GraphNetworks:
 
     def log_probs(self, outputs: Array, actions: Array, masks: NDArray[np.bool_] | None = None) -> Array:
         """``[N]`` of policy actions, in numpy, as they were acted with."""
-        return self.distribution.log_probs(
-            outputs if masks is None else mask_logits(outputs, masks), actions
-        )
+        return self.distribution.log_probs(outputs if masks is None else mask_logits(outputs, masks), actions)
 
-    def run(self, observations: Tensor, memory: Tensor | None, starts: Tensor | None) -> tuple[Tensor, Tensor]:
+    def run(
+        self, observations: Tensor, memory: Tensor | None, starts: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The same over sequences, with gradients.
 
         Args:

@@ -1,4 +1,4 @@
-"""What an agent stores of its graph: topology, parameters, what else is trained, and the optimizer, across mutations."""
+"""What an agent stores of its graph: topology, parameters, and the optimizer, across mutations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from optix_core.errors import IncompatibleCheckpoint
 from optix_core.state import State
 from optix_neuroevo.agents.networks import GraphNetworks
 from optix_neuroevo.graph.delta import GraphDelta
+from optix_neuroevo.graph.neuron_graph import INPUT, OUTPUT
 from optix_neuroevo.training.adam import TopologyAwareAdam
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 STRUCTURE = "graph/structure"
+_HISTORY = ("version", "next_uid", "next_position", "rng")
+"""What of a graph's state is no part of the policy: how it came about."""
 
 
 class GraphTrainable:
@@ -65,7 +68,11 @@ class GraphTrainable:
         found: Arrays = {
             f"extras/{name}": p.detach().numpy().copy() for name, p in self.networks.extras.items()
         }
-        rest = _split(self.networks.graph.state_dict(), "graph", found)
+        state = self.networks.graph.state_dict()
+        state["memory"] = np.zeros_like(
+            state["memory"]
+        )  # of the graph's own steps, no part of the policy either
+        rest = _split({k: v for k, v in state.items() if k not in _HISTORY}, "graph", found)
         found[STRUCTURE] = np.frombuffer(json.dumps(rest).encode(), np.uint8).copy()
         return found
 
@@ -78,7 +85,10 @@ class GraphTrainable:
         if STRUCTURE not in arrays:
             raise IncompatibleCheckpoint(f"these weights hold no graph, so they are not of {owner}")
         rest = json.loads(np.asarray(arrays[STRUCTURE], np.uint8).tobytes())
-        graph = _joined(rest, "graph", arrays)
+        now = self.networks.graph.state_dict()
+        graph = {**{k: now[k] for k in _HISTORY}, **_joined(rest, "graph", arrays)}
+        graph["next_uid"] = 1 + max(int(np.max(graph[t]["uid"], initial=0)) for t in ("neurons", "edges"))
+        graph["next_position"] = 1 + int(np.max(graph["neurons"]["position"], initial=0))
         extras = {
             n.removeprefix("extras/"): np.asarray(a) for n, a in arrays.items() if n.startswith("extras/")
         }
@@ -114,9 +124,7 @@ class GraphTrainable:
     def _follow(self, delta: GraphDelta) -> None:
         self.optimizer.follow(delta, dict(self.networks.graph.named_parameters()))
 
-    def _become(
-        self, graph: Mapping[str, Any], extras: Mapping[str, NDArray[Any]], *, owner: str
-    ) -> None:
+    def _become(self, graph: Mapping[str, Any], extras: Mapping[str, NDArray[Any]], *, owner: str) -> None:
         own = self.networks.extras
         for name in sorted({*own, *extras}):
             here = list(own[name].shape) if name in own else None
@@ -126,15 +134,14 @@ class GraphTrainable:
                     f"{name} has shape {there}, {owner} has {here}; build it for the same spaces and options"
                 )
         now = self.networks.graph
-        before = now.state_dict()
         ends = (len(now.input_ids), len(now.output_ids))
-        now.load_state_dict(graph)
-        found = (len(now.input_ids), len(now.output_ids))
+        alive, role = (np.asarray(graph["neurons"][name]) for name in ("alive", "role"))
+        found = (int((alive & (role == INPUT)).sum()), int((alive & (role == OUTPUT)).sum()))
         if found != ends:
-            now.load_state_dict(before)
             raise IncompatibleCheckpoint(
                 f"the graph has {found[0]} inputs and {found[1]} outputs, {owner} has {ends[0]} and {ends[1]}"
             )
+        now.load_state_dict(graph)
         with torch.no_grad():
             for name, array in extras.items():
                 own[name].copy_(torch.from_numpy(np.array(array, np.float32)))

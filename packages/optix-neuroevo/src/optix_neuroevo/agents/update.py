@@ -134,9 +134,9 @@ def ppo_update(
                 optimizer.step()
                 networks.graph.enforce_dale()
                 report.grad_norm.append(norm)
-                report.policy_loss.append(float(terms.policy.mean()))
-                report.value_loss.append(float(terms.value.mean()))
-                report.entropy.append(float(terms.entropy.mean()))
+                report.policy_loss.append(float(terms.policy.detach().mean()))
+                report.value_loss.append(float(terms.value.detach().mean()))
+                report.entropy.append(float(terms.entropy.detach().mean()))
                 log_ratios.append(terms.log_ratios)
             elif report.diverged:
                 break

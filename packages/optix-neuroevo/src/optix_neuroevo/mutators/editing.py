@@ -92,9 +92,7 @@ class GraphEditor:
     ) -> str:
         """A new hidden neuron."""
         where = region or self._region or self._graph.region_names[0]
-        return self._graph.add_neuron(
-            "hidden", activation, cell_type=cell, neuron=neuron_type, region=where
-        )
+        return self._graph.add_neuron("hidden", activation, cell_type=cell, neuron=neuron_type, region=where)
 
     def add_edge(self, src: str, dst: str, *, weight: float = 0.0, delay: int = 0) -> str:
         """A new edge."""
@@ -167,9 +165,7 @@ class RunningGraph:
 
     def step(self, observations: NDArray[Any]) -> NDArray[Any]:
         """Outputs ``[B, n_out]`` for ``[B, n_in]``."""
-        outputs, self._memory = self.graph.step(
-            np.asarray(observations, self.graph.dtype), self._memory
-        )
+        outputs, self._memory = self.graph.step(np.asarray(observations, self.graph.dtype), self._memory)
         return outputs
 
     def _follow(self, delta: GraphDelta) -> None:

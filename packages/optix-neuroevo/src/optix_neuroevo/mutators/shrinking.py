@@ -100,7 +100,7 @@ class MergeTwins:
     def propose(
         self, graph: GraphView, signals: Signals, budget: Budget, rng: np.random.Generator
     ) -> Sequence[Proposal]:
-        """One proposal per pair that is alike, the most alike first; the more important one is kept."""
+        """One proposal per pair that is alike, the most alike first; the more important one is kept if it can be."""
         del rng
         neurons = {n.id: n for n in hidden(graph)}
         if len(neurons) <= budget.min_hidden:
@@ -117,7 +117,11 @@ class MergeTwins:
             weights = (matter.get(a, 0.0), matter.get(b, 0.0))
             if not alike or not old or min(weights) <= self._threshold:
                 continue
-            keep, remove = (a, b) if weights[0] >= weights[1] else (b, a)
+            pairs = [(a, b), (b, a)] if weights[0] >= weights[1] else [(b, a), (a, b)]
+            possible = [pair for pair in pairs if _can_take_over(graph, *pair)]
+            if not possible:
+                continue
+            keep, remove = possible[0]
             fan_in, fan_out = _fans(graph)[remove]
             proposals.append(
                 Proposal(
@@ -133,6 +137,11 @@ class MergeTwins:
         """Merge the second into the first."""
         del rng
         edit.merge_neurons(proposal.targets[0], proposal.targets[1])
+
+
+def _can_take_over(graph: GraphView, keep: str, remove: str) -> bool:
+    """Whether ``keep`` can be read within the step wherever ``remove`` is."""
+    return not any(e.src == remove and e.delay == 0 and graph.would_cycle(keep, e.dst) for e in graph.edges())
 
 
 def _fans(graph: GraphView) -> dict[str, tuple[int, int]]:

@@ -136,8 +136,10 @@ class TopologyAwareAdam(torch.optim.Optimizer):
             before = {key: tensor.clone() for key, tensor in tensors.items()}
             for slots in (delta.added.get(name), delta.removed.get(name)):
                 if slots is not None and len(slots):
+                    index = torch.as_tensor(slots, dtype=torch.long)
+                    index = index[index < len(state["step"])]  # a smaller graph was loaded
                     for tensor in tensors.values():
-                        tensor[torch.as_tensor(slots, dtype=torch.long)] = 0.0
+                        tensor[index] = 0.0
             if self._transport:
                 _take_over([t for t in delta.transfers if t.parameter == name], before, tensors)
 
