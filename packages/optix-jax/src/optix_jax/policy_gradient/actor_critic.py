@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from optix_core.agents.ppo_update import PPOBatch, UpdateReport
 from optix_core.errors import ConfigError
 from optix_jax.networks.gaussian import GaussianNetwork
 from optix_jax.networks.network import Network, Params, encoded
-from optix_jax.policy_gradient.losses import distribution_of
+from optix_jax.policy_gradient.losses import Distribution
 from optix_jax.policy_gradient.update import TRACED, orders, ppo_update, report_of, window_arrays
 from optix_jax.training.compiled import Compiled
 from optix_jax.training.optimizers import Optimizer
@@ -25,6 +26,34 @@ from optix_jax.training.padded import Padded
 from optix_jax.training.trainable import Trainable
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """``(params by name, observations) -> (actor outputs [B, out], values [B])``.
+
+    Attributes:
+        actor: Of its own parameters and of what it reads.
+        critic: The same.
+        encoder: What both read, or None.
+    """
+
+    actor: Callable[..., jax.Array]
+    critic: Callable[..., jax.Array]
+    encoder: Callable[..., jax.Array] | None
+
+    @property
+    def shareable(self) -> bool:
+        """Whether equal ones compute the same."""
+        both = (self.actor, self.critic)
+        return self.encoder is None and all(getattr(one, "shareable", False) for one in both)
+
+    def __call__(self, params: Params, observations: Any) -> tuple[jax.Array, jax.Array]:
+        """Both at once."""
+        if self.encoder is not None:
+            observations = self.encoder(params["encoder"], observations)
+        outputs = self.actor(params["actor"], observations)
+        return outputs, self.critic(params["critic"], observations).reshape(-1)
 
 
 class ActorCritic:
@@ -94,7 +123,8 @@ class ActorCritic:
         else:
             forward = self._through_jax(self._critic, "critic")
         self._critic_outputs: Callable[[Array], Array] = forward
-        self._update = Compiled(ppo_update(self._evaluate, distribution_of(head, nvec), optimizer))
+        evaluate = Evaluate(actor.apply, critic.apply, None if encoder is None else encoder.apply)
+        self._update = Compiled.made_by(ppo_update, evaluate, Distribution(head, tuple(nvec)), optimizer)
         self.refresh()
 
     @property
@@ -130,13 +160,6 @@ class ActorCritic:
         """Bring the host's copies of the weights up to date."""
         for name, buffer in self._buffers:
             np.copyto(buffer, np.asarray(self.training.params[name]))
-
-    def _evaluate(self, params: Params, observations: Any) -> tuple[jax.Array, jax.Array]:
-        networks = self.training.networks
-        if self._has_encoder:
-            observations = networks["encoder"].apply(params["encoder"], observations)
-        outputs = networks["actor"].apply(params["actor"], observations)
-        return outputs, networks["critic"].apply(params["critic"], observations).reshape(-1)
 
     def params_of(self, name: str) -> Params:
         """Parameters that ``actor`` (of this object) or its critic reads, on the host."""

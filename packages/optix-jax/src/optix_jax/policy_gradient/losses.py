@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import jax
@@ -15,9 +15,6 @@ from optix_core.acting.distributions import Head
 
 LOG_RATIO_BOUND = 20.0
 """Logarithms of probability ratios are clamped to plus or minus this, so that ``exp`` cannot overflow."""
-
-Distribution = Callable[[jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]]
-"""``(actor outputs, actions, masks or None) -> (log-probabilities [B], entropies [B])``."""
 
 _LOG_2_PI = math.log(2.0 * math.pi)
 _IMPOSSIBLE = -1e30  # as a logit: exp gives exactly 0, and 0 times it is 0, where minus infinity gives NaN
@@ -128,13 +125,28 @@ def gaussian(
     return log_probs, (log_std + 0.5 * (1.0 + _LOG_2_PI)).sum(axis=1)
 
 
-def distribution_of(head: Head, nvec: Sequence[int] = ()) -> Distribution:
-    """What an actor's outputs mean."""
-    if head == "multi_categorical":
-        return functools.partial(multi_categorical, nvec=tuple(nvec))
-    found: dict[str, Distribution] = {
-        "categorical": categorical,
-        "bernoulli": bernoulli,
-        "gaussian": gaussian,
-    }
-    return found[head]
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What an actor's outputs mean: ``(outputs, actions, masks or None) -> (log-probabilities [B], entropies [B])``.
+
+    Attributes:
+        head: See :mod:`optix_core.acting.distributions`.
+        nvec: Choices of each component; ``multi_categorical`` only.
+    """
+
+    head: Head
+    nvec: tuple[int, ...] = ()
+
+    @property
+    def shareable(self) -> bool:
+        """True: it is all there is to know."""
+        return True
+
+    def __call__(
+        self, outputs: jax.Array, actions: jax.Array, masks: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Both ``[B]``."""
+        if self.head == "multi_categorical":
+            return multi_categorical(outputs, actions, masks, nvec=self.nvec)
+        plain = {"categorical": categorical, "bernoulli": bernoulli, "gaussian": gaussian}
+        return plain[self.head](outputs, actions, masks)

@@ -28,7 +28,7 @@ class Padded:
     """
 
     def __init__(self, apply: Callable[..., Any], current: Callable[[], Params]) -> None:
-        self._compiled, self._current = Compiled(apply), current
+        self._compiled, self._current = Compiled.made_by(_itself, apply), current
 
     @property
     def n_compilations(self) -> int:
@@ -53,3 +53,7 @@ class Padded:
             rows = filled
         found = self._compiled(params, tree_of(rows))
         return jax.tree.map(lambda array: np.asarray(array)[:n], found)
+
+
+def _itself(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
