@@ -57,7 +57,7 @@ def twins(scale, offset, *, dale_mode="clamp", cell="any"):
     return graph
 
 
-@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (2.5, 0.0), (-1.0, 0.0), (-0.5, 0.3)])
+@pytest.mark.parametrize("scale, offset", [(1.0, 0.0), (2.5, 0.0), (-1.0, 0.0), (-0.5, 0.3)])
 def test_scaled_shifted_and_opposite_twins_merge_exactly(scale, offset):
     graph = twins(scale, offset)
     probe = Probe(observations=random_run(graph, 1, 60, 3)[0])
@@ -98,7 +98,7 @@ def test_what_cannot_be_merged():
     graph = layered_graph(2, 2, 1, np.random.default_rng(0))
     graph.add_neuron(neuron_id="g", neuron="gru")
     for a, b in (("h0", "h0"), ("h0", "o0"), ("i0", "h0"), ("h0", "g")):
-        with pytest.raises(ValueError, match="merged|neuron"):
+        with pytest.raises(ValueError, match=r"merged|neuron"):
             merge_neurons(graph, a, b)
     graph.add_edge("h0", "h1", 0.1)
     graph.add_edge("h1", "o0", 0.1)

@@ -34,7 +34,7 @@ def absent_gradients(trace: Trace, delays: Sequence[int] = (0, 1)) -> Array:
         ValueError: A delay is negative.
     """
     activity, delta = trace.activity, trace.delta
-    steps, slots, n = activity.shape
+    steps, slots, _ = activity.shape
     if min(delays, default=0) < 0:
         raise ValueError(f"a delay is a number of steps, 0 or more; got {min(delays)}")
     found = np.zeros((len(delays), slots, slots), activity.dtype)

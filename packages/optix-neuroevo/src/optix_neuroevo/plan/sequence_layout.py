@@ -32,7 +32,7 @@ class Batch:
 
     Attributes:
         level: Which.
-        reads: Columns of z that its weights are not zero for.
+        reads: Columns of z that its weights are not zero for, without the constant.
         fills: What has to be filled before, in order.
     """
 
@@ -51,7 +51,7 @@ class Core:
         levels: Its levels.
         start: Its first row.
         stop: One beyond its last row.
-        known: Columns of z that it reads and that are known for all steps before it begins.
+        known: Columns of z that it reads and that are known for all steps before it begins, without the constant.
         fills: What has to be filled before.
         history: ``[Hc]`` columns of z of its own past activations.
         own: ``[Hc + rows]`` columns of z, in the order of the short vector.
@@ -148,6 +148,6 @@ def as_slice(columns: Ints) -> Columns:
 
 
 def _reads(plan: Plan, start: int, stop: int) -> Ints:
-    """Columns read by rows of a range, and the constant."""
+    """Columns read by rows of a range, without the constant."""
     chosen = (plan.edge_rows >= start) & (plan.edge_rows < stop)
-    return np.unique(np.concatenate([[0], plan.edge_columns[chosen]]))
+    return np.unique(plan.edge_columns[chosen])

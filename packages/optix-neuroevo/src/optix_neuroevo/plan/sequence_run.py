@@ -118,8 +118,9 @@ class SequenceRun:
         level, z = batch.level, self.z
         self._fill(batch.fills)
         rows = z[self.plan.first + level.start : self.plan.first + level.stop]
-        matrix = self._matrices[level.start][:, batch.reads]
-        np.dot(_contiguous(matrix), _flat(z[batch.reads]), out=_flat(rows))
+        matrix = self._matrices[level.start]
+        np.dot(_contiguous(matrix[:, batch.reads]), _flat(z[batch.reads]), out=_flat(rows))
+        rows += matrix[:, 0, None, None]
         for g in level.groups:
             here = rows[g.start - level.start : g.stop - level.start]
             if g.type.step is None:
@@ -149,9 +150,11 @@ class SequenceRun:
         level = next(lv for lv in self.plan.levels if lv.start == start)
         read = _flat(self.z[reads])
         assert level.stop == stop
-        self.plan.matrix_of(self._buffer_gradient, level)[:, reads] += delta @ read.T
-        back = (_contiguous(matrix[:, reads]).T @ delta).reshape(-1, *self.z.shape[1:])
-        self._dz[reads] += back
+        target = self.plan.matrix_of(self._buffer_gradient, level)
+        target[:, reads] += delta @ read.T
+        target[:, 0] += delta.sum(axis=1)
+        back = _contiguous(matrix[:, reads]).T @ delta
+        self._dz[reads] += back.reshape(len(back), *self.z.shape[1:])
 
     # --- step by step --------------------------------------------------------------------------------------------
 
@@ -164,7 +167,9 @@ class SequenceRun:
         known = _flat(z[core.known])
         for level in core.levels:
             block = _contiguous(self._matrices[level.start][:, core.known])
-            np.dot(block, known, out=base[level.start - core.start : level.stop - core.start])
+            here = base[level.start - core.start : level.stop - core.start]
+            np.dot(block, known, out=here)
+            here += self._matrices[level.start][:, :1]
         given = np.ascontiguousarray(base.reshape(rows, steps, n).transpose(1, 0, 2))
         own = np.empty((steps, n_past + rows, n), self._dtype)
         held = {g.start: self._memory[g.variables] for lv in core.levels for g in lv.groups if g.type.state}
@@ -198,8 +203,7 @@ class SequenceRun:
             if resets is not None and keep is not None and resets[t]:
                 if n_past:
                     now[:n_past] *= keep[t]
-                for start in held:
-                    held[start] = held[start] * keep[t]
+                held = {start: states * keep[t] for start, states in held.items()}
             for matrix, k, here, rows_here, groups in work:
                 x = now[here]
                 if k:
@@ -232,7 +236,7 @@ class SequenceRun:
                     variables[g.variables - plan.n_history] = held[g.start]
 
     def _core_backward(self, core: Core) -> None:
-        plan, keep, own = self.plan, self._keep, self._core_z
+        plan, own = self.plan, self._core_z
         steps, width, n = own.shape
         n_past = len(core.history)
         rows, first = width - n_past, plan.first + core.start
@@ -255,50 +259,65 @@ class SequenceRun:
                 by_h[g.start] = np.empty((steps, g.stop - g.start, n), self._dtype)
                 by_state[g.start] = np.zeros((len(states), steps, g.stop - g.start, n), self._dtype)
                 carried[g.start] = [np.zeros((g.stop - g.start, n), self._dtype) for _ in states]
-        plain = len(core.levels) == 1 and not local
+        if _is_simple(core):
+            self._simple_back(core, arriving, slopes, delta)
+        else:
+            self._general_back(core, arriving, slopes, delta, local, by_h, by_state, carried)
+        self._core_gradients(core, delta, local, by_h, by_state)
+
+    def _general_back(
+        self, core: Core, arriving: Array, slopes: Array, delta: Array, local: dict[int, Derivatives],
+        by_h: dict[int, Array], by_state: dict[int, Array], carried: dict[int, list[Array]],
+    ) -> None:  # fmt: skip
+        keep = self._keep
+        steps, rows, n = delta.shape
+        n_past = len(core.history)
+        width = n_past + rows
         transposed = [np.ascontiguousarray(matrix.T) for matrix in self._core_matrices]
-        resets = None if keep is None else (keep == 0).any(axis=1).tolist()
+        resets = [False] * steps if keep is None else (keep == 0).any(axis=1).tolist()
         now: Array = np.zeros((width, n), self._dtype)
         here_rows = now[n_past:]
-        back: Array = np.zeros((n_past, n), self._dtype)
+        back: Array = np.zeros((n_past, n), self._dtype)  # by the past activations of the step after
         for t in range(steps - 1, -1, -1):
+            now[:n_past] = 0.0
             here_rows[...] = arriving[t]
-            if t < steps - 1 and n_past:
-                if plain:
-                    here_past = now[:n_past]
-                    here_past[...] = 0.0
-                else:
-                    now[:n_past] = 0.0
+            if n_past:
                 now[core.shift] += back
-            else:
-                now[:n_past] = 0.0
-            if plain:
-                d = delta[t]
-                np.multiply(here_rows, slopes[t], out=d)
-                if n_past:
-                    now[:n_past] += transposed[0] @ d
-            else:
-                for level, matrix in zip(reversed(core.levels), reversed(transposed), strict=True):
-                    a, b = level.start - core.start, level.stop - core.start
-                    d = delta[t, a:b]
-                    for g in level.groups:
-                        place = slice(g.start - core.start, g.stop - core.start)
-                        arrived = here_rows[place]
-                        if g.type.step is None:
-                            np.multiply(arrived, slopes[t, place], out=delta[t, place])
-                            continue
-                        self._step_back(
-                            g, local[g.start], t, arrived, delta[t, place], by_h, by_state, carried
-                        )
-                    if n_past + a:
-                        now[: n_past + a] += matrix @ d
+            for level, matrix in zip(reversed(core.levels), reversed(transposed), strict=True):
+                a, b = level.start - core.start, level.stop - core.start
+                for g in level.groups:
+                    place = slice(g.start - core.start, g.stop - core.start)
+                    d = delta[t, place]
+                    if g.type.step is None:
+                        np.multiply(here_rows[place], slopes[t, place], out=d)
+                    else:
+                        self._step_back(g, local[g.start], t, here_rows[place], d, by_h, by_state, carried)
+                if n_past + a:
+                    now[: n_past + a] += matrix @ delta[t, a:b]
             back[...] = now[:n_past]
-            if resets is not None and keep is not None and resets[t]:
+            if keep is not None and resets[t]:
                 back *= keep[t]
                 for states in carried.values():
                     for state in states:
-                        state *= keep[t]
-        self._core_gradients(core, delta, local, by_h, by_state)
+                        np.multiply(state, keep[t], out=state)
+
+    def _simple_back(self, core: Core, arriving: Array, slopes: Array, delta: Array) -> None:
+        """One level of point neurons that read each other one step later: three operations per step."""
+        keep = self._keep
+        (matrix,) = self._core_matrices
+        transposed = np.ascontiguousarray(matrix.T)
+        n_past = len(core.history)
+        assert isinstance(core.shift, slice)
+        readers = slice(core.shift.start - n_past, core.shift.stop - n_past)
+        resets = [False] * len(delta) if keep is None else (keep == 0).any(axis=1).tolist()
+        back: Array = np.zeros((n_past, delta.shape[2]), self._dtype)
+        for t in range(len(delta) - 1, -1, -1):
+            here, d = arriving[t], delta[t]
+            here[readers] += back
+            np.multiply(here, slopes[t], out=d)
+            np.dot(transposed, d, out=back)
+            if keep is not None and resets[t]:
+                back *= keep[t]
 
     def _step_back(
         self, g: Group, local: Derivatives, t: int, arrived: Array, d: Array,
@@ -323,7 +342,7 @@ class SequenceRun:
         by_state: dict[int, Array],
     ) -> None:  # fmt: skip
         """What needs no stepping: gradients by weights, by parameters, and by what was known before."""
-        steps, rows, n = delta.shape
+        steps, _, n = delta.shape
         ordered = self.delta[core.start : core.stop]
         ordered[...] = delta.transpose(1, 0, 2)
         flat = _flat(ordered)
@@ -335,13 +354,14 @@ class SequenceRun:
             a, b = level.start - core.start, level.stop - core.start
             target = self.plan.matrix_of(self._buffer_gradient, level)
             target[:, core.known] += by_known[a:b]
+            target[:, 0] += flat[a:b].sum(axis=1)
             past = len(core.history) + a
             target[:, core.own[:past]] += by_own[a:b, :past]
             back += _contiguous(self._matrices[level.start][:, core.known]).T @ flat[a:b]
             for g in level.groups:
                 if g.type.parameters:
                     self._add_own(g, local[g.start], by_h[g.start], by_state[g.start])
-        self._dz[core.known] += back.reshape(-1, steps, n)
+        self._dz[core.known] += back.reshape(len(back), steps, n)
         self._unfill(core.fills)
 
     # --- shared --------------------------------------------------------------------------------------------------
@@ -380,9 +400,19 @@ class SequenceRun:
         return found
 
 
+def _is_simple(core: Core) -> bool:
+    """One level of point neurons, whose own past activations are all from one step ago."""
+    return (
+        len(core.levels) == 1
+        and all(g.type.step is None for g in core.levels[0].groups)
+        and isinstance(core.shift, slice)
+        and core.shift.start >= len(core.history)
+    )
+
+
 def _flat(block: Array) -> Array:
     """``[k, T, B]`` as ``[k, T * B]``, a view."""
-    return block.reshape(len(block), -1)
+    return block.reshape(len(block), block.shape[1] * block.shape[2])
 
 
 def _contiguous(matrix: Array) -> Array:
