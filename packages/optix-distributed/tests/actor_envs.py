@@ -45,7 +45,13 @@ class Counting(gym.Env):
     def step(self, action):
         self.t += 1
         end = self.t >= self.length
-        return np.array([self.t, self.seed]), float(self.t), end and not self.truncate, end and self.truncate, {}
+        return (
+            np.array([self.t, self.seed]),
+            float(self.t),
+            end and not self.truncate,
+            end and self.truncate,
+            {},
+        )
 
 
 class Make:

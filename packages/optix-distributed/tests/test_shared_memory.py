@@ -53,7 +53,14 @@ def race(nbytes, *, guarded, seconds=1.0, verify=False):
     buffers = WeightBuffers(region, 0, nbytes, verify=verify)
     buffers.clear()
     os.set_inheritable(region.fd, True)
-    args = [str(region.fd), str(layout.nbytes), str(nbytes), str(int(guarded)), str(seconds), str(int(verify))]
+    args = [
+        str(region.fd),
+        str(layout.nbytes),
+        str(nbytes),
+        str(int(guarded)),
+        str(seconds),
+        str(int(verify)),
+    ]
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, *args], pass_fds=[region.fd], stdout=subprocess.PIPE, text=True
     )

@@ -92,6 +92,9 @@ class VTraceUpdate:
         """
         batch, found = self.batch(window)
         s = self.settings
+        if not math.isfinite(float(batch.advantages.sum()) + float(batch.targets.sum())):
+            self._count(made=False)
+            return dict.fromkeys(("policy_loss", "value_loss", "entropy", "grad_norm"), math.nan)
         hp: Mapping[str, Any] = {
             **_INERT,
             "minibatch_size": len(batch),
