@@ -112,8 +112,9 @@ class FlaxDQNAgent(ValueAgent):
         )
         self._target = Target(self._training)
         self._log, self._in_a_row = StepLog(), jnp.int32(0)
-        self._update = Compiled(q_update(self._q, stepping), donate=(0,))
-        self._values = Compiled(self._q)
+        function = self._network.function
+        self._update = Compiled.made_by(q_update, function, stepping, donate=(0,))
+        self._values = Compiled(function)
         self._host = HostNetwork(self._network.trunk, lambda: self._training.params["q_network"])
         self._mirror = Mirror(self._host, observation_normalizer)
         self._first_advantage = int(self._network.dueling)  # the best action has the largest advantage
@@ -145,9 +146,6 @@ class FlaxDQNAgent(ValueAgent):
         """Action values ``[N, A]`` for observations ``[N, *obs]``; a fresh array."""
         seen = tree_of(self._normalizers.observations(observations))
         return np.array(self._values(self._training.params, seen))
-
-    def _q(self, params: Any, observations: Any) -> Any:
-        return self._network.apply(params["q_network"], observations)
 
     def _greedy(self, observations: NDArray[Any], masks: Masks) -> NDArray[np.int64]:
         return best(self._mirror.outputs(observations)[:, self._first_advantage :], masks)

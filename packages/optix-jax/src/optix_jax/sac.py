@@ -120,12 +120,7 @@ class FlaxSACAgent(CompiledAgent):
         self._temperature = Trainable(
             {"temperature": temperature(hp["log_alpha_init"])}, stepping, networks.device, perturbable=False
         )
-        optimizers = {
-            "actor": networks.actor.optimizer,
-            "critics": networks.critics.optimizer,
-            "temperature": stepping,
-        }
-        self._update = Compiled(sac_update(networks.act, networks.twin, optimizers), donate=(0,))
+        self._update = Compiled.made_by(sac_update, *networks.functions, stepping, donate=(0,))
         self._start(
             networks,
             hp,

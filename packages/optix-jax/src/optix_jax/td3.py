@@ -112,8 +112,7 @@ class FlaxTD3Agent(CompiledAgent):
         )
         assert networks.target_actor is not None
         self._target_actor, self._steps = networks.target_actor, _Steps()
-        optimizers = {"actor": networks.actor.optimizer, "critics": networks.critics.optimizer}
-        self._update = Compiled(td3_update(networks.act, networks.twin, optimizers), donate=(0,))
+        self._update = Compiled.made_by(td3_update, *networks.functions, donate=(0,))
         self._start(
             networks,
             hp,

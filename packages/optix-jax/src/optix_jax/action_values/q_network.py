@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,29 @@ from optix_jax.networks.network import Network, Params, described
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
+
+
+@dataclass(frozen=True, slots=True)
+class QFunction:
+    """``({"q_network": params}, observations) -> [B, A]``.
+
+    Attributes:
+        trunk: The pure function before the dueling layer.
+        dueling: Whether there is one.
+    """
+
+    trunk: Callable[..., jax.Array]
+    dueling: bool
+
+    @property
+    def shareable(self) -> bool:
+        """Whether equal ones compute the same."""
+        return getattr(self.trunk, "shareable", False)
+
+    def __call__(self, params: Params, observations: Any) -> jax.Array:
+        """``[B, A]``."""
+        outputs = self.trunk(params["q_network"], observations)
+        return dueling_values(outputs) if self.dueling else outputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +51,10 @@ class QNetwork:
     trunk: Network
     dueling: bool = False
 
-    def apply(self, params: Params, observations: Any) -> jax.Array:
-        """``[B, A]``."""
-        outputs = self.trunk.apply(params, observations)
-        return dueling_values(outputs) if self.dueling else outputs
+    @property
+    def function(self) -> QFunction:
+        """What it computes."""
+        return QFunction(self.trunk.apply, self.dueling)
 
     def describe(self, b: GraphBuilder, params: Params, x: Any, n_actions: int) -> str:
         """Append the operations to a policy graph.

@@ -36,13 +36,13 @@ MEASURED = ("tried", "grad_norm", "loss", "target_mean")
 
 def q_update(
     apply: Callable[[Params, Any], jax.Array], optimizer: Optimizer
-) -> Callable[[QState, Params, Mapping[str, Any], Mapping[str, Any]], tuple[QState, jax.Array, Any]]:
+) -> Callable[[QState, Params, Mapping[str, Any], Mapping[str, Any]], tuple[QState, jax.Array, jax.Array]]:
     """The function ``(state, target, batches, hp) -> (state, measured, priorities)``.
 
     ``batches`` has ``observations``, ``actions``, ``rewards``, ``discounts``, ``following``, ``masks`` and ``weights``,
-    each ``[K, B, ...]``; the last two may be None. ``hp`` has the scalars ``learning_rate``, ``max_grad_norm`` and
-    ``double``. ``measured`` is ``[len(MEASURED), K]``; ``priorities`` are the sizes of the errors ``[K, B]``, None
-    without weights.
+    each ``[K, B, ...]``; masks may be None. ``hp`` has the scalars ``learning_rate``, ``max_grad_norm`` and
+    ``double``. ``measured`` is ``[len(MEASURED), K]``; ``priorities`` are the sizes of the errors
+    ``[K, B]``.
 
     Args:
         apply: ``(params, observations) -> [B, A]``.
@@ -51,7 +51,7 @@ def q_update(
 
     def update(
         state: QState, target: Params, batches: Mapping[str, Any], hp: Mapping[str, Any]
-    ) -> tuple[QState, jax.Array, Any]:
+    ) -> tuple[QState, jax.Array, jax.Array]:
         def gradient_step(carry: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
             state, stopped = carry
             # Targets: the value of what truly followed, unless it was a terminal state.
@@ -60,13 +60,12 @@ def q_update(
                 hp["double"], lambda params: apply(params, batch["following"]), lambda _: values, state.params
             )
             targets = q_targets(batch["rewards"], batch["discounts"], values, chosen_by, batch["masks"])
-            weights = batch["weights"]
 
             # One step on the weighted Huber loss, left out where its gradient is not finite.
             def loss_of(params: Params) -> tuple[jax.Array, jax.Array]:
                 errors = td_errors(apply(params, batch["observations"]), batch["actions"], targets)
                 each = huber(errors)
-                return jnp.mean(each if weights is None else weights * each), errors
+                return jnp.mean(batch["weights"] * each), errors
 
             (loss, errors), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
             step = guarded_step(
@@ -80,9 +79,8 @@ def q_update(
                 wanted=~stopped,
             )
             measured = jnp.stack([1.0 - stopped, step.norm, loss, targets.mean()])
-            priorities = None if weights is None else jnp.abs(errors)
             after = QState(step.params, step.state, step.in_a_row)
-            return (after, stopped | (~step.made & diverged(step.in_a_row))), (measured, priorities)
+            return (after, stopped | (~step.made & diverged(step.in_a_row))), (measured, jnp.abs(errors))
 
         (state, _), (measured, priorities) = lax.scan(gradient_step, (state, jnp.asarray(False)), batches)
         return state, measured.T, priorities

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from optix_jax.continuous.losses import twin_critic_loss
-from optix_jax.continuous.twin import TwinCritics
+from optix_jax.continuous.twin import CriticFunctions
 from optix_jax.training.guarded import Stepped, guarded_step
 from optix_jax.training.optimizers import Optimizer
 
@@ -23,17 +23,17 @@ class CriticStep(NamedTuple):
         step: Parameters, optimizer, and whether the step was made.
         loss: ``mean(w (Q1 - y)^2) + mean(w (Q2 - y)^2)``.
         q_mean: Over both critics.
-        priorities: ``[B]``, the mean size of both errors; None without weights.
+        priorities: ``[B]``, the mean size of both errors.
     """
 
     step: Stepped
     loss: jax.Array
     q_mean: jax.Array
-    priorities: jax.Array | None
+    priorities: jax.Array
 
 
 def critic_step(
-    critics: TwinCritics,
+    critics: CriticFunctions,
     optimizer: Optimizer,
     params: Params,
     moments: Any,
@@ -45,12 +45,11 @@ def critic_step(
     wanted: jax.Array,
 ) -> CriticStep:
     """One guarded step on ``batch``, whose targets are ``targets`` ``[B]``."""
-    weights = batch["weights"]
 
     def loss_of(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         values = critics.values(params, batch["observations"], batch["actions"])
         each = twin_critic_loss(*values, targets)
-        return jnp.mean(each if weights is None else weights * each), values
+        return jnp.mean(batch["weights"] * each), values
 
     (loss, (q1, q2)), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
     step = guarded_step(
@@ -63,5 +62,5 @@ def critic_step(
         in_a_row=in_a_row,
         wanted=wanted,
     )
-    priorities = None if weights is None else 0.5 * (jnp.abs(q1 - targets) + jnp.abs(q2 - targets))
+    priorities = 0.5 * (jnp.abs(q1 - targets) + jnp.abs(q2 - targets))
     return CriticStep(step, loss, 0.5 * (q1.mean() + q2.mean()), priorities)

@@ -11,7 +11,7 @@ import numpy as np
 from optix_core.errors import ConfigError
 from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_jax.acting.host import HostNetwork
-from optix_jax.continuous.twin import TwinCritics
+from optix_jax.continuous.twin import ActorFunction, TwinCritics
 from optix_jax.device import resolve_device
 from optix_jax.networks.flax_modules import network_of, observation_example, takes_both
 from optix_jax.networks.network import Network, Params, tree_network
@@ -39,7 +39,7 @@ class ActorCritics:
     Attributes:
         actor: ``{"actor": ...}`` and its optimizer.
         critics: Both critics (and their encoder) and their optimizer.
-        twin: The critics' functions.
+        functions: Of the actor and of the critics, and their optimizers: what an update is made of.
         target: The critics' slow copies.
         target_actor: The actor's; None without one.
         network: The actor's.
@@ -69,22 +69,24 @@ class ActorCritics:
         self.device = resolve_device(device)
         seen = observation_example(observation_space)
         self.network = network_of(actor, seen, rng=rng, what="the actor")
-        self.twin = _twin(critic1, critic2, seen, action_dim, rng)
+        twin = _twin(critic1, critic2, seen, action_dim, rng)
         stepping = as_optimizer(actor_optimizer, learning_rate)
         self.actor = Trainable({"actor": self.network}, stepping, self.device, self._actor_changed)
         self.critics = Trainable(
-            self.twin.networks,
+            twin.networks,
             as_optimizer(critic_optimizer, stepping.learning_rate),
             self.device,
             self._critics_changed,
         )
+        self.functions = (
+            ActorFunction(self.network.apply),
+            twin.functions,
+            self.actor.optimizer,
+            self.critics.optimizer,
+        )
         self.target = Target(self.critics)
         self.target_actor = Target(self.actor) if slow_actor else None
         self.host = HostNetwork(self.network, lambda: self.actor.params["actor"])
-
-    def act(self, params: Params, observations: Any) -> jax.Array:
-        """The actor as a pure function of ``{"actor": ...}``."""
-        return self.network.apply(params["actor"], observations)
 
     def _actor_changed(self) -> None:
         self.host.refresh()

@@ -12,7 +12,7 @@ from jax import lax
 from optix_jax.continuous import squashed
 from optix_jax.continuous.critic_step import critic_step
 from optix_jax.continuous.losses import sac_actor_loss, soft_targets, temperature_loss
-from optix_jax.continuous.twin import TwinCritics
+from optix_jax.continuous.twin import CriticFunctions
 from optix_jax.training.guarded import diverged, guarded_step
 from optix_jax.training.optimizers import Optimizer
 from optix_jax.training.targets import polyak
@@ -49,20 +49,25 @@ follows it means something only there.
 
 
 def sac_update(
-    actor: Callable[[Params, Any], jax.Array], critics: TwinCritics, optimizers: Mapping[str, Optimizer]
+    actor: Callable[[Params, Any], jax.Array],
+    critics: CriticFunctions,
+    actor_optimizer: Optimizer,
+    critics_optimizer: Optimizer,
+    temperature_optimizer: Optimizer,
 ) -> Callable[[SACState, Mapping[str, Any], Mapping[str, Any]], tuple[SACState, jax.Array, Any]]:
     """The function ``(state, batches, hp) -> (state, measured, priorities)``.
 
-    ``batches`` has ``observations``, ``actions``, ``rewards``, ``discounts``, ``following``, ``weights`` (perhaps
-    None), each ``[K, B, ...]``, and ``noise`` ``[K, 2, B, A]``. ``hp`` has the scalars ``actor_rate``, ``critic_rate``,
+    ``batches`` has ``observations``, ``actions``, ``rewards``, ``discounts``, ``following``, ``weights``, each
+    ``[K, B, ...]``, and ``noise`` ``[K, 2, B, A]``. ``hp`` has the scalars ``actor_rate``, ``critic_rate``,
     ``alpha_rate``, ``max_norm`` (perhaps infinite), ``tau``, ``alpha`` (0: adapted) and ``target_entropy``.
-    ``measured`` is ``[len(MEASURED), K]``; ``priorities`` are the mean sizes of both errors ``[K, B]``, None without
-    weights.
+    ``measured`` is ``[len(MEASURED), K]``; ``priorities`` are the mean sizes of both errors ``[K, B]``.
 
     Args:
         actor: ``(params, observations) -> [B, 2 A]``.
         critics: Both.
-        optimizers: By ``actor``, ``critics`` and ``temperature``.
+        actor_optimizer: Of the actor.
+        critics_optimizer: Of both critics.
+        temperature_optimizer: Of the temperature.
     """
 
     def gradient_step(
@@ -79,7 +84,7 @@ def sac_update(
         targets = soft_targets(batch["rewards"], batch["discounts"], next_q1, next_q2, next_log_probs, alpha)
         critic = critic_step(
             critics,
-            optimizers["critics"],
+            critics_optimizer,
             state.critics,
             state.moments["critics"],
             batch,
@@ -97,7 +102,7 @@ def sac_update(
 
         (loss, log_probs), gradients = jax.value_and_grad(actor_loss, has_aux=True)(state.actor)
         policy = guarded_step(
-            optimizers["actor"],
+            actor_optimizer,
             state.actor,
             gradients,
             state.moments["actor"],
@@ -114,7 +119,7 @@ def sac_update(
             )
 
         temperature = guarded_step(
-            optimizers["temperature"],
+            temperature_optimizer,
             state.temperature,
             jax.grad(temperature_mean)(state.temperature),
             state.moments["temperature"],

@@ -11,7 +11,7 @@ from jax import lax
 
 from optix_jax.continuous.critic_step import critic_step
 from optix_jax.continuous.losses import smoothed_actions, td3_actor_loss, td3_targets
-from optix_jax.continuous.twin import TwinCritics
+from optix_jax.continuous.twin import CriticFunctions
 from optix_jax.training.guarded import diverged, guarded_step
 from optix_jax.training.optimizers import Optimizer
 from optix_jax.training.targets import polyak
@@ -50,19 +50,23 @@ follows it means something only there.
 
 
 def td3_update(
-    actor: Callable[[Params, Any], jax.Array], critics: TwinCritics, optimizers: Mapping[str, Optimizer]
+    actor: Callable[[Params, Any], jax.Array],
+    critics: CriticFunctions,
+    actor_optimizer: Optimizer,
+    critics_optimizer: Optimizer,
 ) -> Callable[[TD3State, Mapping[str, Any], Mapping[str, Any]], tuple[TD3State, jax.Array, Any]]:
     """The function ``(state, batches, hp) -> (state, measured, priorities)``.
 
-    ``batches`` has ``observations``, ``actions``, ``rewards``, ``discounts``, ``following``, ``weights`` (perhaps
-    None), each ``[K, B, ...]``, and ``noise`` ``[K, 1, B, A]``. ``hp`` has the scalars ``actor_rate``, ``critic_rate``,
-    ``max_norm`` (perhaps infinite), ``tau``, ``policy_delay``, ``target_noise`` and ``target_noise_clip``. Results are
-    as for :func:`optix_jax.continuous.sac_update.sac_update`.
+    ``batches`` has ``observations``, ``actions``, ``rewards``, ``discounts``, ``following``, ``weights``, each
+    ``[K, B, ...]``, and ``noise`` ``[K, 1, B, A]``. ``hp`` has the scalars ``actor_rate``, ``critic_rate``,
+    ``max_norm`` (perhaps infinite), ``tau``, ``policy_delay``, ``target_noise`` and ``target_noise_clip``. Results
+    are as for :func:`optix_jax.continuous.sac_update.sac_update`.
 
     Args:
         actor: ``(params, observations) -> [B, A]``.
         critics: Both; the actor climbs the first.
-        optimizers: By ``actor`` and ``critics``.
+        actor_optimizer: Of the actor.
+        critics_optimizer: Of both critics.
     """
 
     def gradient_step(
@@ -80,7 +84,7 @@ def td3_update(
         targets = td3_targets(batch["rewards"], batch["discounts"], next_q1, next_q2)
         critic = critic_step(
             critics,
-            optimizers["critics"],
+            critics_optimizer,
             state.critics,
             state.moments["critics"],
             batch,
@@ -105,7 +109,7 @@ def td3_update(
 
             loss, gradients = jax.value_and_grad(actor_loss)(state.actor)
             policy = guarded_step(
-                optimizers["actor"],
+                actor_optimizer,
                 state.actor,
                 gradients,
                 state.moments["actor"],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +48,21 @@ def forward(spec: MLPSpec, vector: jax.Array, inputs: jax.Array) -> jax.Array:
     return x
 
 
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """:func:`forward` for one shape; equal shapes are equal, so that what is compiled for one serves the other."""
+
+    spec: MLPSpec
+    shareable: ClassVar[bool] = True
+
+    def __call__(self, params: Params, observations: jax.Array) -> jax.Array:
+        """``[B, out]``."""
+        return forward(self.spec, params, observations)
+
+
 def perceptron(spec: MLPSpec, vector: NDArray[Any]) -> Network:
     """The network of shape ``spec`` that starts from ``vector``."""
     layout = spec.layout
-
-    def apply(params: Params, observations: jax.Array) -> jax.Array:
-        return forward(spec, params, observations)
 
     def unpack(params: Params) -> Arrays:
         return {name: view.copy() for name, view in layout.views(np.array(params).reshape(-1)).items()}
@@ -64,7 +74,7 @@ def perceptron(spec: MLPSpec, vector: NDArray[Any]) -> Network:
         return describing.perceptron(b, x, spec, np.array(params).reshape(-1))
 
     return Network(
-        apply=apply,
+        apply=Forward(spec),
         params=np.asarray(vector, np.float32),
         unpack=unpack,
         pack=pack,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -18,21 +19,54 @@ class Compiled:
         donate: Positions of arguments whose memory the results may take over; the caller must not use them again.
 
     Attributes:
-        n_compilations: How many combinations there were.
+        n_compilations: How many combinations were met here for the first time.
     """
 
     def __init__(self, function: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> None:
         self.n_compilations = 0
+        self._jitted = _Jitted(function, donate)
 
-        def traced(*arguments: Any) -> Any:
-            self.n_compilations += 1  # runs while tracing only
-            return function(*arguments)
+    @classmethod
+    def made_by(
+        cls, maker: Callable[..., Callable[..., Any]], *parts: Any, donate: tuple[int, ...] = ()
+    ) -> Compiled:
+        """``maker(*parts)`` compiled, once for all that are made of equal parts.
 
-        self._compiled = jax.jit(traced, donate_argnums=donate)
+        Agents with networks of one shape, as in a population or a search, then share their programs. Parts that do not
+        say that they are ``shareable``, that is, compared by what they compute, make a program of their own.
+        """
+        found = cls.__new__(cls)
+        found.n_compilations = 0
+        together = all(getattr(part, "shareable", False) for part in parts)
+        found._jitted = _shared(maker, donate, parts) if together else _Jitted(maker(*parts), donate)
+        return found
 
     def __call__(self, *arguments: Any) -> Any:
         """What ``function`` gives."""
-        return self._compiled(*arguments)
+        before = self._jitted.n_traces
+        result = self._jitted.run(*arguments)
+        self.n_compilations += self._jitted.n_traces - before
+        return result
+
+
+class _Jitted:
+    """A compiled function and how often it was traced."""
+
+    def __init__(self, function: Callable[..., Any], donate: tuple[int, ...]) -> None:
+        self.n_traces = 0
+
+        def traced(*arguments: Any) -> Any:
+            self.n_traces += 1  # runs while tracing only
+            return function(*arguments)
+
+        self.run = jax.jit(traced, donate_argnums=donate)
+
+
+@lru_cache(maxsize=16)
+def _shared(
+    maker: Callable[..., Callable[..., Any]], donate: tuple[int, ...], parts: tuple[Any, ...]
+) -> _Jitted:
+    return _Jitted(maker(*parts), donate)
 
 
 def tree_of(array: NDArray[Any]) -> Any:

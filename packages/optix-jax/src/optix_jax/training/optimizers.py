@@ -63,6 +63,15 @@ class Adam:
         self.learning_rate = float(learning_rate)
         self._eps, self._betas = eps, betas
 
+    shareable = True
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both step alike; the learning rate is an argument of the step."""
+        return isinstance(other, Adam) and (self._eps, self._betas) == (other._eps, other._betas)
+
+    def __hash__(self) -> int:
+        return hash((self._eps, self._betas))
+
     def init(self, params: Params) -> Moments:
         """Moments of zero."""
         # two trees: donated buffers must not be one
