@@ -68,7 +68,7 @@ class Neuron:
 
     def reset_state(self) -> None:
         """Forget: state, current activation and history become zero."""
-        self._state = [np.zeros(()) for _ in self.type.state]
+        self._state = [np.zeros(1) for _ in self.type.state]
         self._current = 0.0
         self._history: list[float] = []
 
@@ -81,10 +81,9 @@ class Neuron:
                 function(value)
             self._current = float(value[0])
         else:
-            h, after = self.type.step(
-                np.asarray(float(weighted_sum)), self._state, list(self.parameters), NUMPY
-            )
-            self._state, self._current = [np.asarray(s) for s in after], float(h)
+            x = np.array([float(weighted_sum)])
+            h, after = self.type.step(x, self._state, list(self.parameters), NUMPY)
+            self._state, self._current = list(after), float(h[0])
         return self._current
 
     def push_history(self) -> None:
