@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from optix_core.plugin import API_VERSION, AgentSpec, MutatorSpec, hookimpl
-from optix_neuroevo.specs import AGENTS, MUTATORS
+from optix_core.plugin import API_VERSION, AgentSpec, GrowthGateSpec, MutatorSpec, hookimpl
+from optix_neuroevo.specs import AGENTS, GATES, MUTATORS
 
 OPTIX_API = API_VERSION
 
@@ -18,3 +18,9 @@ def optix_agents() -> list[AgentSpec]:
 def optix_topology_mutators() -> list[MutatorSpec]:
     """Growing, splitting, pruning, merging and rewiring."""
     return list(MUTATORS)
+
+
+@hookimpl
+def optix_growth_gates() -> list[GrowthGateSpec]:
+    """Three signals, and gradients of what is missing."""
+    return list(GATES)

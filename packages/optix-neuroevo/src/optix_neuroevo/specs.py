@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from optix_core.agents.hypers import ppo
-from optix_core.plugin import AgentSpec, Hyper, MutatorSpec, Option
+from optix_core.plugin import AgentSpec, GrowthGateSpec, Hyper, MutatorSpec, Option
 
 _OTHER_DEFAULTS = {"n_epochs": 4, "learning_rate": 3e-3}
 
@@ -111,5 +111,28 @@ MUTATORS: tuple[MutatorSpec, ...] = (
         summary="moves the weakest edges to where gradients are steepest",
         operation="rewire",
         needs=frozenset({"edge_gradients"}),
+    ),
+)
+
+GATES: tuple[GrowthGateSpec, ...] = (
+    GrowthGateSpec(
+        name="not_improving",
+        factory="optix_neuroevo.control.gates:NotImproving",
+        summary="the newest scores do not rise",
+    ),
+    GrowthGateSpec(
+        name="structured_residuals",
+        factory="optix_neuroevo.control.gates:StructuredResiduals",
+        summary="scores wander in a way that noise does not",
+    ),
+    GrowthGateSpec(
+        name="gradient_utilisation",
+        factory="optix_neuroevo.control.gates:GradientUtilisation",
+        summary="most hidden neurons have a gradient that stands out of its noise",
+    ),
+    GrowthGateSpec(
+        name="missing_gradient",
+        factory="optix_neuroevo.control.gates:MissingGradient",
+        summary="an edge that does not exist would have a gradient far out of its noise",
     ),
 )

@@ -229,6 +229,16 @@ class BackoffScheduler:
         self._unjudged = False
         self._take(restart(self._snapshot, self._config))
 
+    def reactivate(self, factor: float) -> None:
+        """Training has got new means: ACTIVE again, counters at 0, the interval times ``factor``, history stays.
+
+        Args:
+            factor: In (0, 1]; for 0 see :meth:`record_restart`.
+        """
+        interval = max(self._config.base_interval, int(self._snapshot.interval * factor))
+        self._reset_counters()
+        self._snapshot = replace(self._snapshot, interval=interval)
+
     def should_adapt(self, window: int) -> bool:
         """Whether something expensive is due at ``window``; evaluation is always due."""
         return window % self._snapshot.interval == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -44,12 +45,14 @@ class Signals:
         correlation: Pairs of hidden neurons (in the order of the view) to the correlation of their outputs.
         bias_gradients: Neuron to the mean of ``|dL/db|``, b being what is added to its input.
         edge_gradients: One entry per delay that was looked at.
+        utilisation: Share of hidden neurons whose gradient stands out of its noise; NaN if it was not measured.
     """
 
     activity: Mapping[str, float] = field(default_factory=_nothing)
     correlation: Mapping[tuple[str, str], float] = field(default_factory=_nothing)
     bias_gradients: Mapping[str, float] = field(default_factory=_nothing)
     edge_gradients: tuple[EdgeGradients, ...] = ()
+    utilisation: float = math.nan
 
     @property
     def available(self) -> frozenset[str]:

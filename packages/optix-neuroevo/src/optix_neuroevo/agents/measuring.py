@@ -21,8 +21,11 @@ from optix_neuroevo.agents.networks import GraphNetworks
 from optix_neuroevo.agents.update import GraphBatch, Staged, evaluate
 from optix_neuroevo.graph.neuron_graph import INPUT, NeuronGraph
 from optix_neuroevo.plan.absent import absent_gradients
+from optix_neuroevo.plan.probe import Probe
 
 Array = NDArray[Any]
+PROBED = 16
+"""Sequences that are kept of each window as a probe."""
 
 
 class Measurements:
@@ -51,10 +54,11 @@ class Measurements:
         self.windows, self.utilisation = 0, 0.0
         self._uid: Array = np.zeros(0, np.int64)
         self._means: dict[str, Array] = {}
+        self._probe: dict[str, Array] = {}
 
     def forget(self) -> None:
         """The topology changed: gradients and correlations of before are of another network."""
-        self.windows, self._means = 0, {}
+        self.windows, self._means, self._probe = 0, {}, {}
 
     def measure(
         self, networks: GraphNetworks, batch: GraphBatch, data: Staged, hp: Mapping[str, Any]
@@ -110,7 +114,20 @@ class Measurements:
                 "edges_error": stack.var(axis=0) / max(1, n - 1),
             },
         )
+        first = blocks.take(np.arange(min(PROBED, blocks.rows.shape[1])))
+        self._probe = {
+            "observations": networks.inputs(batch.observations[first.rows]),
+            "memory": batch.memory[first.rows[0]].copy(),
+            "starts": first.starts,
+        }
         return worst
+
+    def probe(self) -> Probe | None:
+        """Some sequences of the last window, on which the effect of a change can be measured; None after a change."""
+        if not self._probe:
+            return None
+        p = self._probe
+        return Probe(observations=p["observations"], memory=p["memory"], starts=p["starts"])
 
     def signals(self, graph: NeuronGraph) -> Signals:
         """What mutators are told."""
@@ -138,6 +155,7 @@ class Measurements:
                 )
                 for k, delay in enumerate(self.delays)
             ),
+            utilisation=self.utilisation,
         )
 
     def state_dict(self) -> State:
@@ -147,6 +165,7 @@ class Measurements:
             "utilisation": self.utilisation,
             "uid": self._uid.copy(),
             "means": {k: v.copy() for k, v in self._means.items()},
+            "probe": {k: v.copy() for k, v in self._probe.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -154,6 +173,7 @@ class Measurements:
         self.windows, self.utilisation = int(state["windows"]), float(state["utilisation"])
         self._uid = np.array(state["uid"], np.int64)
         self._means = {k: np.array(v) for k, v in state["means"].items()}
+        self._probe = {k: np.array(v) for k, v in state["probe"].items()}
 
     def _weight(self) -> float:
         """What the running mean's variance is of one window's: windows are independent of each other."""

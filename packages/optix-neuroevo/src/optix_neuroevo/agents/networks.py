@@ -98,6 +98,12 @@ class GraphNetworks:
         """All parameters by name; those of the graph as they are now."""
         return {**dict(self.graph.named_parameters()), **self.extras}
 
+    def inputs(self, observations: Array) -> Array:
+        """What the graph's inputs read ``[..., n_in]`` of flat, normalised observations ``[..., obs_dim]``."""
+        x = observations.astype(np.float32, copy=False)
+        projection = self._views.get("projection")
+        return x if projection is None else x @ projection.T
+
     def step(self, observations: Array, memory: Array) -> tuple[Array, Array, Array]:
         """One step in numpy.
 
@@ -111,10 +117,7 @@ class GraphNetworks:
         Raises:
             NumericalDivergence: An output is not finite.
         """
-        x = observations.reshape(len(observations), -1)
-        projection = self._views.get("projection")
-        x = x.astype(np.float32, copy=False) if projection is None else x.astype(np.float32) @ projection.T
-        outputs, after = self.graph.step(x, memory)
+        outputs, after = self.graph.step(self.inputs(observations.reshape(len(observations), -1)), memory)
         if not np.isfinite(outputs).all():
             raise NumericalDivergence(
                 "the graph gave outputs that are not finite; its weights have probably diverged. Go back to a "
