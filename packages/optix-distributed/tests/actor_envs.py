@@ -39,7 +39,7 @@ class Counting(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.t, self.seed = 0, float(seed % 1000)
+        self.t, self.seed = 0, float((seed or 0) % 1000)
         return np.array([self.t, self.seed]), {}
 
     def step(self, action):

@@ -57,7 +57,8 @@ def build(ctx: RunnerContext, /, **options: Any) -> DistributedPipeline:
         n_actors=actors, envs_per_actor=per_actor, trajectory_len=steps, **{"slots_per_actor": 1, **options}
     )
     if settings.backend == "local":
-        advice = probe(ctx.env_factories[0], ctx.seed).advice(actors, cores)
+        cost = probe(ctx.env_factories[0], ctx.seed)
+        advice = "" if cost is None else cost.advice(actors, cores)
         if advice:
             ctx.tell(advice)
     return DistributedPipeline(ctx.agent, list(ctx.env_factories), settings, seed=ctx.seed)
@@ -70,15 +71,17 @@ class StepCost:
     Attributes:
         cpu: Of a processor's time.
         wall: On the clock.
+        pauses: How often it gave its processor away of its own accord.
     """
 
     cpu: float
     wall: float
+    pauses: float
 
     @property
     def waits(self) -> bool:
-        """Whether most of a step is waiting for something else than a processor."""
-        return self.wall > 2.0 * (self.cpu + OVERHEAD_US)
+        """Whether most of a step is waiting, for something else than a processor that others use."""
+        return self.pauses >= 0.5 and self.wall > 2.0 * (self.cpu + OVERHEAD_US)
 
     def bound(self, actors: int, cores: int) -> float:
         """How many times faster than one process collection can be at most.
@@ -86,7 +89,8 @@ class StepCost:
         Waiting overlaps as often as there are actors; computing, as often as there are processors.
         """
         each = self.cpu + OVERHEAD_US
-        return min(float(actors), cores * max(self.wall + OVERHEAD_US, each) / each)
+        alone = self.wall + OVERHEAD_US if self.waits else each
+        return min(float(actors), cores * alone / each)
 
     def advice(self, actors: int, cores: int) -> str:
         """A sentence if actors will not pay, else nothing."""
@@ -107,13 +111,13 @@ class StepCost:
         return ""
 
 
-def probe(factory: Callable[[], Any], seed: int) -> StepCost:
-    """Step one environment with random actions for a moment, in this process."""
+def probe(factory: Callable[[], Any], seed: int) -> StepCost | None:
+    """Step one environment with random actions for a moment, in this process; None if it fails at that."""
     env = factory()
     try:
         env.action_space.seed(seed)
         env.reset(seed=seed)
-        steps, cpu, wall = 0, time.process_time(), time.perf_counter()
+        steps, cpu, wall, pauses = 0, time.process_time(), time.perf_counter(), _pauses()
         end = wall + PROBE_S
         while steps < PROBE_STEPS and time.perf_counter() < end:
             _, _, terminated, truncated, _ = env.step(env.action_space.sample())
@@ -121,9 +125,22 @@ def probe(factory: Callable[[], Any], seed: int) -> StepCost:
             if terminated or truncated:
                 env.reset()
         n = max(steps, 1)
-        return StepCost((time.process_time() - cpu) / n * 1e6, (time.perf_counter() - wall) / n * 1e6)
+        return StepCost(
+            (time.process_time() - cpu) / n * 1e6,
+            (time.perf_counter() - wall) / n * 1e6,
+            (_pauses() - pauses) / n,
+        )
+    except Exception:  # noqa: BLE001 - where it fails in the run, that is reported with everything known about it
+        return None
     finally:
         env.close()
+
+
+def _pauses() -> int:
+    """Voluntary context switches of this process so far."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
 def usable_cores() -> int:

@@ -56,7 +56,9 @@ class SharedRegion:
                 "or use n_envs= with async_envs=True"
             )
         room = available_memory()
-        if room is not None and nbytes > MOST_OF_MEMORY * room:  # trying it would take everything there is first
+        if (
+            room is not None and nbytes > MOST_OF_MEMORY * room
+        ):  # trying it would take everything there is first
             raise _too_much(nbytes, f"{room / 2**20:,.0f} MiB are available")
         fd = os.memfd_create("optix-distributed", os.MFD_CLOEXEC)
         try:
