@@ -14,11 +14,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from optix_core.agents.describing import Value, linear
 from optix_core.errors import ConfigError
 from optix_core.export import GraphBuilder
+from optix_tf.arrays import single
 from optix_tf.networks.layers import Encoded, Flattened, NatureCNN, OneHot, PerKey, columns_first
 from optix_tf.networks.mlp import GaussianActor
 from optix_tf.training.known import layers_in
@@ -74,10 +74,10 @@ def _sequential(b: GraphBuilder, model: Any, x: Value, planes: Planes) -> tuple[
 
 
 def _dense(b: GraphBuilder, layer: Any, x: Value, planes: Planes) -> tuple[str, Planes]:
-    weight = np.asarray(layer.kernel).T
+    weight = single(layer.kernel).T
     if planes is not None:
         weight = columns_first(weight, planes)
-    x = linear(b, x, weight, np.asarray(layer.bias) if layer.use_bias else None)
+    x = linear(b, x, weight, single(layer.bias) if layer.use_bias else None)
     return _activated(b, layer, x), None
 
 
@@ -87,8 +87,8 @@ def _conv2d(b: GraphBuilder, layer: Any, x: Value, planes: Planes) -> tuple[str,
         raise _unknown(layer, "with groups, dilation, padding or the channels first")
     if planes is None:
         x = b.add("channels_first", x)
-    kernel = np.asarray(layer.kernel, np.float32).transpose(3, 2, 0, 1)
-    bias = np.asarray(layer.bias, np.float32) if layer.use_bias else np.zeros(len(kernel), np.float32)
+    kernel = single(layer.kernel).transpose(3, 2, 0, 1)
+    bias = single(layer.bias) if layer.use_bias else np.zeros(len(kernel), np.float32)
     x = b.add(
         "conv2d", x, weights={"weight": kernel, "bias": bias}, stride=list(layer.strides), padding=[0, 0]
     )
@@ -122,7 +122,7 @@ def _layer_norm(b: GraphBuilder, layer: Any, x: Value, planes: Planes) -> tuple[
     last = layer.axis in (-1, [-1]) or list(np.atleast_1d(layer.axis)) == [len(layer.gamma.shape)]
     if planes is not None or not last or not layer.scale or not layer.center:
         raise _unknown(layer, "over several axes, or without gamma and beta")
-    weights = {"weight": np.asarray(layer.gamma, np.float32), "bias": np.asarray(layer.beta, np.float32)}
+    weights = {"weight": single(layer.gamma), "bias": single(layer.beta)}
     return b.add("layer_norm", x, weights=weights, epsilon=float(layer.epsilon)), None
 
 
@@ -138,8 +138,8 @@ def _nature_cnn(b: GraphBuilder, layer: Any, x: Value, planes: Planes) -> tuple[
     if layer.scale != 1.0:
         x = b.add("scale", x, divisor=1.0 / layer.scale)
     for conv in layer.layers[:-1]:
-        kernel = np.asarray(conv.kernel, np.float32).transpose(3, 2, 0, 1)
-        weights = {"weight": kernel, "bias": np.asarray(conv.bias, np.float32)}
+        kernel = single(conv.kernel).transpose(3, 2, 0, 1)
+        weights = {"weight": kernel, "bias": single(conv.bias)}
         x = b.add("conv2d", x, weights=weights, stride=list(conv.strides), padding=[0, 0])
         x = b.add("activation", x, name="relu")
     return _dense(b, layer.layers[-1], b.add("flatten", x), layer.planes)
@@ -195,11 +195,6 @@ def _activated(b: GraphBuilder, layer: Any, x: str) -> str:
             layer, f"with the activation {getattr(layer.activation, '__name__', layer.activation)}"
         )
     return b.add("activation", x, name=name)
-
-
-def array(variable: Any) -> NDArray[Any]:
-    """A variable as a numpy array in single precision."""
-    return np.asarray(variable, np.float32)
 
 
 def _unknown(layer: Any, how: str) -> ConfigError:

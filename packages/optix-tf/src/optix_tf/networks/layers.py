@@ -105,7 +105,7 @@ class NatureCNN(keras.layers.Layer):
         """``[B, C, H, W]`` or ``[B, H, W, C]`` to ``[B, 512]``."""
         x = images if self.channels_last else tf.transpose(images, (0, 2, 3, 1))
         if self.scale != 1.0:
-            x = x * tf.cast(self.scale, x.dtype)
+            x = x * tf.constant(self.scale, x.dtype)
         for layer in self.layers[:-1]:
             x = layer(x)
         return self.layers[-1](tf.reshape(x, (-1, math.prod(self.planes))))

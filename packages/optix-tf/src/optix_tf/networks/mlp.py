@@ -91,13 +91,15 @@ class GaussianActor(keras.Model):
     """
 
     def __init__(self, mean: Any, action_dim: int, initial_log_std: float = 0.0) -> None:
-        super().__init__(dtype=mean.variable_dtype)
+        held = mean.trainable_variables
+        super().__init__(dtype=str(held[0].dtype) if held else None)
         self.mean = mean
         self.log_std = self.add_weight(
             shape=(action_dim,),
-            initializer=keras.initializers.Constant(initial_log_std),
+            initializer="zeros",
             name="log_std",
         )
+        self.log_std.assign(np.full(action_dim, initial_log_std))
         self.built = True
 
     def call(self, observations: Any, training: bool | None = None) -> Any:

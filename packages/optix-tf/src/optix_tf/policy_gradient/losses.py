@@ -23,9 +23,9 @@ def ppo_clip_loss(log_probs: Any, old_log_probs: Any, advantages: Any, clip_rati
     upper bound of the clip can give the smaller term, where it is negative only the lower one: this is ``-A`` times r
     clamped on one side, and clamping the logarithm keeps r from overflowing too.
     """
-    clip_ratio = tf.cast(clip_ratio, log_probs.dtype)
+    clip_ratio = tf.convert_to_tensor(clip_ratio, log_probs.dtype)
     gains = advantages > 0
-    bound = tf.cast(LOG_RATIO_BOUND, log_probs.dtype)
+    bound = tf.constant(LOG_RATIO_BOUND, log_probs.dtype)
     low = tf.where(gains, -bound, tf.math.log1p(-clip_ratio))
     high = tf.where(gains, tf.math.log1p(clip_ratio), bound)
     ratio = tf.exp(tf.minimum(tf.maximum(log_probs - old_log_probs, low), high))
@@ -42,7 +42,7 @@ def clipped_value_loss(values: Any, targets: Any, old_values: Any, clip: Any) ->
 
     Engstrom et al. 2020 (arXiv:2005.12729, section 3) describe it; it rarely helps.
     """
-    clip = tf.cast(clip, values.dtype)
+    clip = tf.convert_to_tensor(clip, values.dtype)
     clipped = old_values + tf.minimum(tf.maximum(values - old_values, -clip), clip)
     return tf.maximum(tf.square(values - targets), tf.square(clipped - targets))
 
@@ -57,7 +57,7 @@ def categorical(logits: Any, actions: Any, masks: Any = None) -> tuple[Any, Any]
         terms = tf.exp(log_probs) * log_probs
     else:
         # a finite number so low that its probability is 0: infinities have no gradient, not even where it is not used
-        lowest = tf.cast(-1e30 if logits.dtype == tf.float32 else -1e300, logits.dtype)
+        lowest = tf.constant(-1e30 if logits.dtype == tf.float32 else -1e300, logits.dtype)
         log_probs = tf.nn.log_softmax(tf.where(masks, logits, lowest))
         terms = tf.where(masks, tf.exp(log_probs) * log_probs, tf.zeros_like(logits))
     taken = tf.one_hot(actions, logits.shape[-1], dtype=logits.dtype)
@@ -113,5 +113,5 @@ def approximate_kl(log_ratios: Any) -> Any:
 
 def bounded_expm1(log_ratios: Any) -> Any:
     """``r - 1``, ``[B]``, of log-ratios kept within ``LOG_RATIO_BOUND``."""
-    bound = tf.cast(LOG_RATIO_BOUND, log_ratios.dtype)
+    bound = tf.constant(LOG_RATIO_BOUND, log_ratios.dtype)
     return tf.math.expm1(tf.minimum(tf.maximum(log_ratios, -bound), bound))

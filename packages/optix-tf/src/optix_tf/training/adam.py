@@ -65,9 +65,9 @@ class Adam:
         m_new = m + (1.0 - self.beta_1) * (gradient - m)
         v_new = self.beta_2 * v + (1.0 - self.beta_2) * gradient * gradient
         deviation = (
-            tf.sqrt(v_new) / tf.sqrt(1.0 - tf.pow(tf.cast(self.beta_2, t.dtype), t_new)) + self.epsilon
+            tf.sqrt(v_new) / tf.sqrt(1.0 - tf.pow(tf.constant(self.beta_2, t.dtype), t_new)) + self.epsilon
         )
-        rate = learning_rate / (1.0 - tf.pow(tf.cast(self.beta_1, t.dtype), t_new))
+        rate = learning_rate / (1.0 - tf.pow(tf.constant(self.beta_1, t.dtype), t_new))
         vector_new = vector - rate * m_new / deviation
         if allowed is True:
             return vector_new, (m_new, v_new, t_new)

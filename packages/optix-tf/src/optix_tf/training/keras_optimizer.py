@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from optix_core.agents.weights import require_same
 from optix_core.errors import ConfigError
+from optix_tf.arrays import array_of
 from optix_tf.training.adam import State
 
 
@@ -77,7 +77,7 @@ class KerasOptimizer:
 
     def learning_rate(self) -> float:
         """As the optimizer has it."""
-        return float(np.asarray(self.optimizer.learning_rate))
+        return float(array_of(self.optimizer.learning_rate))
 
     def set_learning_rate(self, value: float) -> None:
         """Into its variable; nothing is compiled again."""
@@ -85,7 +85,7 @@ class KerasOptimizer:
 
     def arrays(self) -> dict[str, Any]:
         """Copies of all that it keeps, but the learning rate, by place: names depend on how many layers were made."""
-        return {name: np.array(variable) for name, variable in self._kept()}
+        return {name: array_of(variable) for name, variable in self._kept()}
 
     def load_arrays(self, arrays: dict[str, Any], *, owner: str) -> None:
         """Take over :meth:`arrays`.

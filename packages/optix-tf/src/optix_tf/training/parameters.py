@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import keras
 import tensorflow as tf
 
 from optix_core.acting import MLPSpec
@@ -101,12 +102,16 @@ class KerasNetwork:
     def __init__(self, model: Any, at: Sequence[tuple[int, bool]]) -> None:
         self.model, self._at = model, tuple(at)
 
-    def __call__(self, parts: Sequence[Any], observations: Any) -> Any:
-        """Whatever the model returns."""
+    def __call__(self, parts: Sequence[Any], *inputs: Any) -> Any:
+        """Whatever the model returns for tensors ``[B, ...]``, or dicts of them."""
+        if len(inputs) > 1 and len(getattr(self.model, "inputs", None) or ()) == len(inputs):
+            inputs = (list(inputs),)  # Keras's functional models take one list
         trained = [tf.transpose(parts[i]) if turned else parts[i] for i, turned in self._at]
         others = [variable.value for variable in self.model.non_trainable_variables]
-        outputs, _ = self.model.stateless_call(trained, others, observations, training=False)
-        return outputs
+        own = [*self.model.trainable_variables, *self.model.non_trainable_variables]
+        values = [*(tf.convert_to_tensor(value) for value in trained), *others]
+        with keras.StatelessScope(state_mapping=list(zip(own, values, strict=True))):
+            return self.model(*inputs, training=False)  # also where its call() has no such argument
 
 
 class Behind:

@@ -14,6 +14,7 @@ from optix_core.acting import MLPSpec
 from optix_core.agents.weights import Arrays, require_same
 from optix_core.errors import ConfigError, IncompatibleCheckpoint
 from optix_core.state import State
+from optix_tf.arrays import array_of
 from optix_tf.networks.layers import Encoded
 from optix_tf.networks.mlp import GaussianActor, standard_mlp
 from optix_tf.training.adam import Adam
@@ -188,7 +189,9 @@ class Trainable:
             for variable, values in zip(self._variables, self._pieces(self.host), strict=True)
         }
         return {
-            f"{prefix}/{name}": np.array(trained.get(id(variable), variable))
+            f"{prefix}/{name}": np.array(trained[id(variable)])
+            if id(variable) in trained
+            else array_of(variable)
             for prefix, model in self.models.items()
             for name, variable in _named(model)
         }
@@ -334,7 +337,7 @@ class Trainable:
 
     def _read(self) -> NDArray[Any]:
         """The variables of the models as a vector."""
-        values = [np.asarray(variable) for variable in self._variables]
+        values = [array_of(variable) for variable in self._variables]
         turned = [value.T if t else value for value, t in zip(values, self._turned, strict=True)]
         return np.concatenate([value.reshape(-1) for value in turned])
 
@@ -348,8 +351,12 @@ def learning_rate_of(optimizer: Any) -> dict[str, float]:
     """What the optimizer starts with, as a hyperparameter; nothing where it has no such number."""
     rate = getattr(optimizer, "learning_rate", None)
     try:
-        return {} if rate is None else {"learning_rate": float(np.asarray(rate))}
-    except (TypeError, ValueError):  # a schedule, or no optimizer at all: refused where it is used
+        return {"learning_rate": float(rate if isinstance(rate, float | int) else array_of(rate))}
+    except (
+        AttributeError,
+        TypeError,
+        ValueError,
+    ):  # a schedule, or no optimizer at all: refused where it is used
         return {}
 
 
