@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from optix_core.plugin import API_VERSION, AgentSpec, GrowthGateSpec, MutatorSpec, hookimpl
-from optix_neuroevo.specs import AGENTS, GATES, MUTATORS
+from optix_core.plugin import (
+    API_VERSION,
+    AgentSpec,
+    GrowthGateSpec,
+    MutatorSpec,
+    PlasticityRuleSpec,
+    hookimpl,
+)
+from optix_neuroevo.specs import AGENTS, GATES, MUTATORS, RULES
 
 OPTIX_API = API_VERSION
 
@@ -24,3 +31,9 @@ def optix_topology_mutators() -> list[MutatorSpec]:
 def optix_growth_gates() -> list[GrowthGateSpec]:
     """Three signals, and gradients of what is missing."""
     return list(GATES)
+
+
+@hookimpl
+def optix_plasticity_rules() -> list[PlasticityRuleSpec]:
+    """Oja's rule, and Hebb's."""
+    return list(RULES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from optix_core.agents.hypers import ppo
-from optix_core.plugin import AgentSpec, GrowthGateSpec, Hyper, MutatorSpec, Option
+from optix_core.plugin import AgentSpec, GrowthGateSpec, Hyper, MutatorSpec, Option, PlasticityRuleSpec
 
 _OTHER_DEFAULTS = {"n_epochs": 4, "learning_rate": 3e-3}
 
@@ -25,6 +25,10 @@ _OPTIONS: tuple[Option, ...] = (
     Option("graph_out", None, help="output neurons; None, or the number of actions and one for the value"),
     Option("neuron", "trainable_gru", help="type of the hidden neurons, for example point"),
     Option("dale_mode", None, help="None, or clamp or softplus: four excitatory neurons to one inhibitory"),
+    Option("hebbian_lr", 0.0, help="step size of Oja's rule beside the gradients; 0: no such rule"),
+    Option("hebbian_decay", 1e-4, help="share of every weight that is lost per window, with hebbian_lr"),
+    Option("grow_cooldown", 20, help="windows between two growths; None: the graph does not grow by itself"),
+    Option("grow_op", "insert_edge", help="how it grows: insert_edge, split_neuron, add_edge or a mutator"),
     Option("normalize_observations", True, help="standardise observations with running statistics"),
     Option("normalize_rewards", True, help="divide rewards by the running deviation of returns"),
     Option("memory_capacity", None, help="most numbers that the memory of one environment may grow to"),
@@ -134,5 +138,16 @@ GATES: tuple[GrowthGateSpec, ...] = (
         name="missing_gradient",
         factory="optix_neuroevo.control.gates:MissingGradient",
         summary="an edge that does not exist would have a gradient far out of its noise",
+    ),
+)
+
+RULES: tuple[PlasticityRuleSpec, ...] = (
+    PlasticityRuleSpec(
+        name="oja",
+        factory="optix_neuroevo.plasticity.rules:Oja",
+        summary="Hebb's product with a decay that bounds",
+    ),
+    PlasticityRuleSpec(
+        name="hebb", factory="optix_neuroevo.plasticity.rules:Hebb", summary="Hebb's product, unbounded"
     ),
 )

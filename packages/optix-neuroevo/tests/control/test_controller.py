@@ -12,7 +12,7 @@ from optix_core import Optimizer
 from optix_core.errors import ConfigError
 from optix_core.pipelines.vector import VectorBatchPipeline
 from optix_core.runs.decision_log import DecisionLog
-from optix_core.topology import GateVote, Signals
+from optix_core.topology import GateVote, Proposal, Signals
 from optix_core.types import EvalMetrics
 from optix_neuroevo.agents.graph_agent import GraphAgent
 from optix_neuroevo.control.controller import TopologyController
@@ -235,16 +235,27 @@ def test_budgets_hold() -> None:
     assert "no mutator has a proposal" in run.events[-1][1]["why"]
 
 
-def test_a_memory_without_room_refuses_the_change_and_leaves_the_graph() -> None:
+class AddsDelay:
+    """A mutator that gives a network without memory one."""
+
+    def propose(self, graph: Any, signals: Any, budget: Any, rng: Any) -> Any:
+        first, last = graph.neurons()[0].id, graph.neurons()[-1].id
+        return [Proposal(targets=(first, last), gain=1.0, reason="memory", edges=1)]
+
+    def apply(self, edit: Any, proposal: Any, rng: Any) -> None:
+        edit.add_edge(*proposal.targets, delay=1)
+
+
+@pytest.mark.parametrize("capacity, grows", [(0, False), (1, True)])
+def test_a_memory_without_room_refuses_the_change_and_leaves_the_graph(capacity: int, grows: bool) -> None:
     graph = layered_graph(4, 5, 3, np.random.default_rng(0))
-    agent = GraphAgent(graph, 4, 2, seed=0, memory_capacity=0)
-    controller, run = controlled(agent, grow_op="add_edge")
+    agent = GraphAgent(graph, 4, 2, seed=0, memory_capacity=capacity)
+    controller, run = controlled(agent, grow_op=AddsDelay())
     edges = graph.n_edges()
     feed(controller, [1.0] * 3, agent, windows_of(agent))
-    refusals = [n for _, n in run.events if n["action"] == "refused"]
-    assert any("memory_capacity" in n["why"] for n in refusals) or graph.memory_size == 0
-    assert graph.memory_size == 0
-    assert edges <= graph.n_edges()
+    assert graph.n_edges() == edges + grows
+    refusals = [n["why"] for _, n in run.events if n["action"] == "refused"]
+    assert any("memory_capacity" in why for why in refusals) != grows
 
 
 # --- shrinking ---

@@ -29,6 +29,10 @@ def build(
     graph_out: int | None = None,
     neuron: str = "trainable_gru",
     dale_mode: str | None = None,
+    hebbian_lr: float = 0.0,
+    hebbian_decay: float = 1e-4,
+    grow_cooldown: int | None = 20,
+    grow_op: str = "insert_edge",
     normalize_observations: bool = True,
     normalize_rewards: bool = True,
     memory_capacity: int | None = None,
@@ -44,6 +48,11 @@ def build(
         graph_out: Must be the number of actions and one more, if it is given.
         neuron: Type of the hidden neurons.
         dale_mode: Whether hidden neurons are excitatory and inhibitory, and how their weights keep their signs.
+        hebbian_lr: Above 0: a :class:`~optix_neuroevo.plasticity.hebbian.HebbianHook` joins every training run.
+        hebbian_decay: Its ``weight_decay``.
+        grow_cooldown: Of the :class:`~optix_neuroevo.control.controller.TopologyController` that joins every training
+            run; None: none does, and the graph stays as it is.
+        grow_op: Its ``grow_op``.
         normalize_observations: Standardise observations.
         normalize_rewards: Scale rewards.
         memory_capacity: See :class:`~optix_neuroevo.agents.graph_agent.GraphAgent`.
@@ -90,12 +99,23 @@ def build(
     observation_normalizer, reward_normalizer = make_normalizers(
         info.shape if normalize_observations else None, hp["gamma"] if normalize_rewards else None, info.dtype
     )
-    return RecurrentGraphAgent(
+    agent = RecurrentGraphAgent(
         graph, size, n_actions, hyperparams=hp, device=ctx.device, action_space=ctx.action_space,
         observation_space=ctx.observation_space, project=inputs < size, memory_capacity=memory_capacity,
         observation_normalizer=observation_normalizer, reward_normalizer=reward_normalizer,
         threads=threads, seed=seed, chunk_len=chunk_len,
     )  # fmt: skip
+    if hebbian_lr:
+        from optix_neuroevo.plasticity.hebbian import HebbianHook
+
+        agent.add_companions(HebbianHook(graph, hebbian_lr=hebbian_lr, weight_decay=hebbian_decay))
+    if grow_cooldown is not None:
+        from optix_neuroevo.control.controller import TopologyController
+
+        agent.add_companions(
+            TopologyController.for_graph(graph, grow_cooldown=grow_cooldown, grow_op=grow_op, seed=seed)
+        )
+    return agent
 
 
 def _awaken(graph: NeuronGraph) -> None:

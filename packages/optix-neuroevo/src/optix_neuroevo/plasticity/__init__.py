@@ -1,0 +1,1 @@
+"""Weights that follow activity: local rules beside gradients, and signals that scale them."""
