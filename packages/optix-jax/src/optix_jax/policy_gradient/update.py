@@ -46,11 +46,15 @@ TRACED = (
 """Hyperparameters that the compiled function is given, besides ``n_epochs``."""
 
 
+_EPOCHS = 16
+"""Room for so many epochs is always there, so that another number of them compiles nothing."""
+
+
 class Orders(NamedTuple):
     """Which samples make each minibatch.
 
     Attributes:
-        rows: ``[E, M, S]`` int32: rows of the window; E is the number of epochs, rounded up to a power of two.
+        rows: ``[E, M, S]`` int32: rows of the window; E is 16, or the next power of two where there are more epochs.
         weights: ``[M, S]``, 0 where the last, smaller minibatch is filled up; None where all are full.
     """
 
@@ -62,7 +66,7 @@ def orders(n: int, size: int, n_epochs: int, rng: np.random.Generator) -> Orders
     """``n_epochs`` passes over ``n`` samples in minibatches of ``size``, in core's random order."""
     size = min(size, n)
     pieces = -(-n // size)
-    rounded = 1 << (n_epochs - 1).bit_length()
+    rounded = max(_EPOCHS, 1 << (n_epochs - 1).bit_length())
     index = np.zeros((rounded, pieces * size), np.int32)
     for epoch in range(n_epochs):
         index[epoch, :n] = epoch_order(n, size, rng)[0]
