@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -148,20 +149,19 @@ def _raises():
 
 
 def test_a_factory_that_cannot_travel_says_what_it_holds(learner):
-    handle = open("/dev/null")  # noqa: SIM115 - it is what cannot travel
+    handle = threading.Lock()
 
     def make():
-        handle.fileno()
+        handle.locked()
         return CartPole()()
 
     with pytest.raises(ConfigError, match=r"it uses handle"):
         learner(make)
-    handle.close()
 
 
 @pytest.mark.parametrize("how", ["sleep", "spin"])
 def test_a_stuck_environment_is_replaced_and_its_stack_is_shown(counting, tmp_path, caplog, how):
-    one = counting(Make(Misbehaving, how, 30, str(tmp_path / "once")), actor_timeout_s=2.0, slots_per_actor=1)
+    one = counting(Make(Misbehaving, how, 30, str(tmp_path / "once")), actor_timeout_s=2.0, n_actors=1)
     with caplog.at_level("WARNING", logger="optix.distributed"):
         result = one.run(2500)
     assert result["restarts"] == 1
@@ -293,7 +293,7 @@ def test_a_full_disk_stops_nothing_and_spoils_nothing(tmp_path):
 
 def test_too_little_memory_is_an_error_at_construction(learner):
     with pytest.raises(OSError, match="MiB of shared memory"):
-        learner(n_actors=100_000, envs_per_actor=100, trajectory_len=10_000)
+        learner(trajectory_len=10**10)
 
 
 def test_faults_leave_nothing(learner):
