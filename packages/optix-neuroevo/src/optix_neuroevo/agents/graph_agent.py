@@ -69,6 +69,7 @@ class GraphAgent(StoredAgent):
         action_space: The environment's; None is Discrete, or numbers in [-1, 1] if ``continuous``.
         observation_space: The environment's.
         project: Let the graph's inputs read a learned linear projection of the observation.
+        columns: ``[n_in]`` which number of the observation each input reads; None: one after another.
         memory_capacity: Most numbers that the graph's memory may ever have; None: four times as many as now, at
             least 63.
         observation_normalizer: Applied before acting and learning; updated after each window.
@@ -103,6 +104,7 @@ class GraphAgent(StoredAgent):
         action_space: Any = None,
         observation_space: Any = None,
         project: bool = False,
+        columns: NDArray[np.int64] | None = None,
         memory_capacity: int | None = None,
         observation_normalizer: ObsNormalizer | None = None,
         reward_normalizer: RewardNormalizer | None = None,
@@ -126,7 +128,7 @@ class GraphAgent(StoredAgent):
         seed = fresh_root_seed() if seed is None else seed
         self._networks = GraphNetworks(
             graph, obs_dim, n_actions, self._actions.head, self._actions.nvec,
-            project=project, rng=np.random.default_rng(derive_seed(seed, Domain.INIT)),
+            project=project, columns=columns, rng=np.random.default_rng(derive_seed(seed, Domain.INIT)),
         )  # fmt: skip
         self._training = GraphTrainable(
             self._networks,

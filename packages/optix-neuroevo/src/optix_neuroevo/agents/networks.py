@@ -35,6 +35,7 @@ class GraphNetworks:
         nvec: Choices of each component of a MultiDiscrete.
         project: Let the inputs read a learned linear projection of the observation instead.
         rng: Draws the projection.
+        columns: ``[n_in]`` which number of the observation each input reads; None: one after another.
         log_std: First logarithm of the standard deviations, if actions are numbers.
 
     Attributes:
@@ -59,6 +60,7 @@ class GraphNetworks:
         project: bool = False,
         rng: np.random.Generator | None = None,
         log_std: float = 0.0,
+        columns: NDArray[np.int64] | None = None,
     ) -> None:
         found = len(graph.output_ids)
         if found != n_actions + 1:
@@ -69,7 +71,12 @@ class GraphNetworks:
         if graph.dtype != np.float32:
             raise ConfigError(f"agents act in float32; this graph computes in {graph.dtype}")
         inputs = len(graph.input_ids)
-        if not project:
+        if columns is not None:
+            if project or len(columns) != inputs:
+                raise ConfigError(
+                    f"there are {len(columns)} columns for {inputs} inputs, or a projection besides"
+                )
+        elif not project:
             while len(graph.input_ids) < obs_dim:
                 add_input_neuron(graph)
             if inputs > obs_dim:
@@ -77,6 +84,8 @@ class GraphNetworks:
                     f"the graph has {inputs} inputs for observations of {obs_dim} numbers; leave the others out"
                 )
         self.graph, self.obs_dim, self.n_actions = graph, obs_dim, n_actions
+        self._columns = columns
+        self._reads = None if columns is None else torch.from_numpy(columns)
         self.module = GraphModule(graph)
         self.extras: dict[str, nn.Parameter] = {}
         if project:
@@ -101,6 +110,8 @@ class GraphNetworks:
     def inputs(self, observations: Array) -> Array:
         """What the graph's inputs read ``[..., n_in]`` of flat, normalised observations ``[..., obs_dim]``."""
         x = observations.astype(np.float32, copy=False)
+        if self._columns is not None:
+            return x[..., self._columns]
         projection = self._views.get("projection")
         return x if projection is None else x @ projection.T
 
@@ -142,6 +153,8 @@ class GraphNetworks:
         Returns:
             What the distribution is made of ``[L, B, n_actions]`` and values ``[L, B]``.
         """
+        if self._reads is not None:
+            observations = observations[..., self._reads]
         if "projection" in self.extras:
             observations = observations @ self.extras["projection"].T
         outputs, _ = self.module(observations, memory, starts)

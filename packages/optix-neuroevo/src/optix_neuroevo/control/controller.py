@@ -232,7 +232,7 @@ class TopologyController(LoopCallback):
             if len(self._trial.after) >= self.probation:
                 self._judge(self._trial)
         else:
-            for region in self._regions:
+            for region in sorted(self._regions, key=lambda r: -r.since):  # that which waited longest first
                 if self._grow(region, fresh=math.isfinite(score)) or self._shrink(region):
                     break
         self._structure = self._structure_now()
