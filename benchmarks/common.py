@@ -21,8 +21,14 @@ SHOWN = (
     "torch",
     "optix-core",
     "optix-torch",
+    "jax",
+    "tensorflow",
+    "optix-jax",
+    "optix-tf",
     "stable-baselines3",
     "sb3-contrib",
+    "sbx-rl",
+    "tensor-optix",
     "box2d",
 )
 

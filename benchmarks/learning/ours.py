@@ -28,7 +28,14 @@ def run(job):
         return make_env(job["env"])
 
     own = factory()
-    agent = make_agent(job["algorithm"], own, seed=job["seed"], device="cpu", **job["agent"])
+    agent = make_agent(
+        job["algorithm"],
+        own,
+        seed=job["seed"],
+        device="cpu",
+        framework=job.get("framework", "torch"),
+        **job["agent"],
+    )
     own.close()
     window_size = job["window_size"] or OFF_POLICY_WINDOW
     pipeline = VectorBatchPipeline([factory] * job["n_envs"], agent, window_size, seed=job["seed"])

@@ -54,6 +54,8 @@ def job_of(task, seed):
         "budget": task.budget,
         "episodes": EPISODES,
         "seed": seed,
+        # named only where it is not PyTorch, with which the first results were made
+        **({} if task.framework == "torch" else {"framework": task.framework}),
     }
 
 

@@ -23,6 +23,7 @@ class Task:
         seeds: How many unless ``--seeds`` says otherwise.
         slow: Left out unless named or ``--slow`` is given.
         changes: Settings of the agent that replace the preset's, for both sides.
+        framework: Whose agent it is.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Task:
     seeds: int = 5
     slow: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
+    framework: str = "torch"
 
 
 TASKS = (
@@ -93,5 +95,24 @@ TASKS = (
         seeds=3,
         slow=True,
         changes={"hidden_sizes": [128, 128], "batch_size": 128},
+    ),
+    *(
+        Task(
+            name=f"{framework}-{name}",
+            preset=preset,
+            budget=budget,
+            level=level,
+            peer=None,
+            peer_note="as the task of the same name without a framework, which has a peer",
+            framework=framework,
+        )
+        for framework in ("jax", "tf")
+        for name, preset, budget, level in (
+            ("ppo-cartpole", "cartpole/ppo", 100_000, 475),
+            ("ppo-pendulum", "pendulum/ppo", 100_000, -250),
+            ("dqn-cartpole", "cartpole/dqn", 50_000, 475),
+            ("sac-pendulum", "pendulum/sac", 20_000, -170),
+            ("td3-pendulum", "pendulum/td3", 20_000, -170),
+        )
     ),
 )
