@@ -63,8 +63,8 @@ def weight_of(graph, edge):
 def twin_run(graph, observations, memory=None, starts=None):
     """Outputs ``[T, B, n_out]`` and memory after ``[B, M]``."""
     layout = graph.state_layout()
-    names = [graph.name_of_uid(uid) for uid, _, _ in layout]
-    keys = [(n, kind, index) for n, (_, kind, index) in zip(names, layout.keys(), strict=True)]
+    columns = layout.keys()
+    keys = [(graph.name_of_uid(uid), kind, index) for uid, kind, index in columns]
     steps, n_envs, _ = observations.shape
     outputs = np.zeros((steps, n_envs, len(graph.output_ids)))
     after = np.zeros((n_envs, len(keys)))
