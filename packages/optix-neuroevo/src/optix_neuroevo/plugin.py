@@ -5,12 +5,13 @@ from __future__ import annotations
 from optix_core.plugin import (
     API_VERSION,
     AgentSpec,
+    CommandSpec,
     GrowthGateSpec,
     MutatorSpec,
     PlasticityRuleSpec,
     hookimpl,
 )
-from optix_neuroevo.specs import AGENTS, GATES, MUTATORS, RULES
+from optix_neuroevo.specs import AGENTS, COMMANDS, GATES, MUTATORS, RULES
 
 OPTIX_API = API_VERSION
 
@@ -37,3 +38,9 @@ def optix_growth_gates() -> list[GrowthGateSpec]:
 def optix_plasticity_rules() -> list[PlasticityRuleSpec]:
     """Oja's rule, and Hebb's."""
     return list(RULES)
+
+
+@hookimpl
+def optix_commands() -> list[CommandSpec]:
+    """``optix graph``."""
+    return list(COMMANDS)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from optix_core.agents.hypers import ppo
-from optix_core.plugin import AgentSpec, GrowthGateSpec, Hyper, MutatorSpec, Option, PlasticityRuleSpec
+from optix_core.plugin import (
+    AgentSpec,
+    CommandSpec,
+    GrowthGateSpec,
+    Hyper,
+    MutatorSpec,
+    Option,
+    PlasticityRuleSpec,
+)
 
 _OTHER_DEFAULTS = {"n_epochs": 4, "learning_rate": 3e-3}
 
@@ -149,5 +157,13 @@ RULES: tuple[PlasticityRuleSpec, ...] = (
     ),
     PlasticityRuleSpec(
         name="hebb", factory="optix_neuroevo.plasticity.rules:Hebb", summary="Hebb's product, unbounded"
+    ),
+)
+
+COMMANDS: tuple[CommandSpec, ...] = (
+    CommandSpec(
+        name="graph",
+        factory="optix_neuroevo.showing.graph_cmd:run",
+        help="show what became of a run's network, and why",
     ),
 )

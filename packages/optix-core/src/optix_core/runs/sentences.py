@@ -76,6 +76,14 @@ def _started(e: Numbers) -> tuple[str, str]:
     return "start", f"{used}budget: {limits}; {_values(e.get('hyperparams') or {})}"
 
 
+def _topology(e: Numbers) -> tuple[str, str]:
+    proposals = [_table(e, "proposal"), *(dict(p) for p in _items(e, "proposals"))]
+    why = e.get("why") or "; ".join(str(p["reason"]) for p in proposals if p.get("reason"))
+    trial = f"scores {_n(e.get('before'))} -> {_n(e.get('after'))}" if _finite(e.get("after")) else ""
+    size = f"{_n(e.get('n_neurons'))} neurons, {_n(e.get('n_edges'))} edges"
+    return f"network {e.get('action')}", "; ".join(filter(None, (e.get("mutator"), why, trial, size)))
+
+
 def _trial(e: Numbers) -> tuple[str, str]:
     details = _table(e, "details")
     parts = [
@@ -247,6 +255,7 @@ TELLERS: dict[str, Callable[[Numbers], tuple[str, str]]] = {
     "meta": _plainly("meta", "meta", "action"),
     "regime": _plainly("regime", "regime", "regime"),
     "live": _live,
+    "topology": _topology,
     "rnd": _plainly("rnd", "exploration bonus"),
     "callback_failed": lambda e: (
         "callback failed",

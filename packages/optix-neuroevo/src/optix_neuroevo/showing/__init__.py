@@ -1,0 +1,1 @@
+"""What a run did to its network, for people: pictures over time, with each change and why."""
