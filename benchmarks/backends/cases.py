@@ -33,4 +33,18 @@ CASES = {
         "better": "lower",
         "peers": {"sb3": ("ppo_act", None)},
     },
+    "jax-sac-gradient": {
+        "label": "JAX SAC, one gradient step",
+        "ours": ("ours_jax.py", "sac_gradient"),
+        "unit": "ms",
+        "better": "lower",
+        "peers": {"sbx": ("sac_gradient", 1.3)},
+    },
+    "jax-sac-train": {
+        "label": "JAX SAC, one environment step with one gradient step",
+        "ours": ("ours_jax.py", "sac_train"),
+        "unit": "ms",
+        "better": "lower",
+        "peers": {"sbx": ("sac_train", 1.3)},
+    },
 }

@@ -58,7 +58,45 @@ def ppo_act():
     return {"value": 1e6 * per_call(lambda: agent.act(row), 20_000)}
 
 
-MEASURES = {"ppo_update": ppo_update, "ppo_train_8": ppo_train_8, "ppo_act": ppo_act}
+SAC_HP = {"learning_rate": 3e-4, "batch_size": 256, "replay_capacity": 100_000, "learning_starts": 500}
+SAC_STEPS = 1000
+
+
+def sac():
+    """An agent under way and its windows of 100 steps; the first updates, which compile, are over."""
+    agent = make_agent(
+        "optix-jax:SAC", gym.make("Pendulum-v1"), seed=0, device="cpu", hidden_sizes=(256, 256), **SAC_HP
+    )
+    pipeline = VectorBatchPipeline([lambda: gym.make("Pendulum-v1")], agent, 100, seed=0)
+    pipeline.setup()
+    windows = pipeline.episodes()
+    for _ in range(8):
+        agent.learn(next(windows))
+    return agent, windows
+
+
+def sac_gradient():
+    """Milliseconds of one gradient step as observe() makes it: a draw from replay, noise, and the compiled update."""
+    agent, _ = sac()
+    return {"value": 1e3 * per_call(lambda: agent._gradient_steps(1), 500)}
+
+
+def sac_train():
+    """Milliseconds of CPU time per environment step, one gradient step each."""
+    agent, windows = sac()
+    start = time.process_time()
+    for _ in range(SAC_STEPS // 100):
+        agent.learn(next(windows))
+    return {"value": 1e3 * (time.process_time() - start) / SAC_STEPS}
+
+
+MEASURES = {
+    "ppo_update": ppo_update,
+    "ppo_train_8": ppo_train_8,
+    "ppo_act": ppo_act,
+    "sac_gradient": sac_gradient,
+    "sac_train": sac_train,
+}
 
 if __name__ == "__main__":
     main(MEASURES)

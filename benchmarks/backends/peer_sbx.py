@@ -14,7 +14,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import gymnasium as gym
 import sbx
-from measuring import best, main, timed
+from measuring import best, main, per_call, timed
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 WINDOWS = 4
@@ -43,7 +43,47 @@ def ppo_train_8():
     return {"value": WINDOWS * 2048 / (time.process_time() - start)}
 
 
-MEASURES = {"ppo_update": ppo_update, "ppo_train_8": ppo_train_8}
+SAC_STEPS = 1000
+
+
+def sac():
+    """A model under way: the first updates, which compile, are over."""
+    model = sbx.SAC(
+        "MlpPolicy",
+        gym.make("Pendulum-v1"),
+        learning_rate=3e-4,
+        batch_size=256,
+        buffer_size=100_000,
+        learning_starts=500,
+        train_freq=1,
+        gradient_steps=1,
+        policy_kwargs={"net_arch": [256, 256]},
+        seed=0,
+    )
+    model.learn(800)
+    return model
+
+
+def sac_gradient():
+    """Milliseconds of train() for one gradient step of 256 samples."""
+    model = sac()
+    return {"value": 1e3 * per_call(lambda: model.train(gradient_steps=1, batch_size=256), 500)}
+
+
+def sac_train():
+    """Milliseconds of CPU time per environment step, one gradient step each."""
+    model = sac()
+    start = time.process_time()
+    model.learn(SAC_STEPS, reset_num_timesteps=False)
+    return {"value": 1e3 * (time.process_time() - start) / SAC_STEPS}
+
+
+MEASURES = {
+    "ppo_update": ppo_update,
+    "ppo_train_8": ppo_train_8,
+    "sac_gradient": sac_gradient,
+    "sac_train": sac_train,
+}
 
 if __name__ == "__main__":
     main(MEASURES)
