@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from optix_core.testing import AgentConformance
 
 SMALL = {"hidden_sizes": (16, 16), "compiler": "graph"}
@@ -18,6 +20,7 @@ class TestGaussianPPO(AgentConformance):
     options = SMALL
 
 
+@pytest.mark.slow  # windows of many lengths, and processes that have to compile anew
 class TestPPOByXLA(AgentConformance):
     agent = "optix-tf:PPO"
     options = {"normalize_observations": True, "normalize_rewards": True}  # noqa: RUF012

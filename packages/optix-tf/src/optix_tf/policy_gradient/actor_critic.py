@@ -29,6 +29,10 @@ from optix_tf.training.trainable import Trainable
 
 COMPILERS = ("auto", "xla", "graph")
 
+_FEWEST = 64
+_LARGE = 1 << 26
+"""Windows of fewer bytes than this are padded to a power of two of rows; padding costs a copy and no arithmetic."""
+
 
 class ActorCritic:
     """Two networks on one parameter vector.
@@ -143,7 +147,8 @@ class ActorCritic:
     def _data(self, batch: PPOBatch) -> Data:
         """The window in the types and, nearly, the lengths that other windows have."""
         dtype = self.training.layout.dtype
-        n = rounded_up(len(batch))
+        n = len(batch)
+        n = max(1 << (n - 1).bit_length(), _FEWEST) if batch.observations.nbytes < _LARGE else rounded_up(n)
         columns = np.stack([batch.log_probs, batch.advantages, batch.targets, batch.values], axis=1)
         return Data(
             observations=padded_tree(staged(batch.observations, dtype), n),
