@@ -103,7 +103,6 @@ TASKS = (
             budget=budget,
             level=level,
             peer=None,
-            peer_note="as the task of the same name without a framework, which has a peer",
             framework=framework,
         )
         for framework in ("jax", "tf")

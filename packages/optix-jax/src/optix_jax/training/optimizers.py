@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from optix_core.errors import ConfigError
@@ -121,7 +122,8 @@ class FromOptax:
                 "the optimizer's learning rate cannot be set while training, which tuning and recovery need: make it "
                 "as optax.inject_hyperparams(optax.adam)(learning_rate=3e-4)"
             )
-        self.learning_rate = float(known["learning_rate"])
+        # optax keeps it in single precision: the shortest number that rounds to it is the one that was written
+        self.learning_rate = float(str(np.asarray(known["learning_rate"])[()]))
 
     def init(self, params: Params) -> Any:
         """Optax's state."""
