@@ -11,6 +11,11 @@ from optix_core._lazy import lazy_exports
 from optix_neuroevo._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from optix_neuroevo.agents.graph_agent import GraphAgent as GraphAgent
+    from optix_neuroevo.agents.graph_agent import RecurrentGraphAgent as RecurrentGraphAgent
+    from optix_neuroevo.brain.agent import BrainAgent as BrainAgent
+    from optix_neuroevo.brain.network import BrainNetwork as BrainNetwork
+    from optix_neuroevo.control.controller import TopologyController as TopologyController
     from optix_neuroevo.graph.averaging import average_graphs as average_graphs
     from optix_neuroevo.graph.delta import GraphDelta as GraphDelta
     from optix_neuroevo.graph.delta import OperationRefused as OperationRefused
@@ -46,10 +51,21 @@ if TYPE_CHECKING:
     from optix_neuroevo.plan.module import GraphModule as GraphModule
     from optix_neuroevo.plan.probe import Probe as Probe
     from optix_neuroevo.plan.probe import record_activity as record_activity
+    from optix_neuroevo.plasticity.hebbian import HebbianHook as HebbianHook
+    from optix_neuroevo.plasticity.modulation import NeuromodulatorSignal as NeuromodulatorSignal
+    from optix_neuroevo.training.adam import TopologyAwareAdam as TopologyAwareAdam
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "GraphAgent": ".agents.graph_agent",
+        "RecurrentGraphAgent": ".agents.graph_agent",
+        "BrainAgent": ".brain.agent",
+        "BrainNetwork": ".brain.network",
+        "TopologyController": ".control.controller",
+        "HebbianHook": ".plasticity.hebbian",
+        "NeuromodulatorSignal": ".plasticity.modulation",
+        "TopologyAwareAdam": ".training.adam",
         "average_graphs": ".graph.averaging",
         "GraphDelta": ".graph.delta",
         "OperationRefused": ".graph.delta",
