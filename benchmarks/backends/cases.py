@@ -47,4 +47,25 @@ CASES = {
         "better": "lower",
         "peers": {"sbx": ("sac_train", 1.3)},
     },
+    "tf-ppo-update": {
+        "label": "TF PPO, update of 2048 samples",
+        "ours": ("ours_tf.py", "ppo_update"),
+        "unit": "ms",
+        "better": "lower",
+        "peers": {"sb3": ("ppo_update", 7.0), "tensor-optix": ("ppo_update", 100.0)},
+    },
+    "tf-ppo-train-8": {
+        "label": "TF PPO, end to end, 8 environments",
+        "ours": ("ours_tf.py", "ppo_train_8"),
+        "unit": "steps per CPU-second",
+        "better": "higher",
+        "peers": {"sb3": ("ppo_train_8", None)},
+    },
+    "tf-act": {
+        "label": "TF PPO, act for 1 observation",
+        "ours": ("ours_tf.py", "ppo_act"),
+        "unit": "us",
+        "better": "lower",
+        "peers": {"sb3": ("ppo_act", None), "tensor-optix": ("ppo_act", None)},
+    },
 }

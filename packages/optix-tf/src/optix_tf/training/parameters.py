@@ -57,7 +57,7 @@ class Network(Protocol):
         """Whether equality is by value, so that a function compiled with it may outlive the agent."""
         ...
 
-    def __call__(self, parts: Sequence[Any], observations: Any) -> Any:
+    def __call__(self, parts: Sequence[Any], observations: Any, /) -> Any:
         """Outputs for tensors ``[B, *obs]``, or dicts of them."""
         ...
 
