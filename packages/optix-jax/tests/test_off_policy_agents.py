@@ -99,20 +99,22 @@ LIVE = {
 
 @ALL
 def test_no_hyperparameter_compiles_anything(kind):
+    """But those that are shapes: the batch, and how many steps fall due together, here always one."""
     # widths of its own: programs of agents with equal networks are shared, and would count nothing here
     agent = built(kind, {"hidden_sizes": (9,)})
-    feed(agent, 6)
+    feed(agent, 10, n=1)
     assert agent._report()["n_compilations"] == 1
     declared = {hyper.name for hyper in agent.hypers if hyper.live}
-    assert declared == set(LIVE[kind]) | {"batch_size", "gradient_steps"}  # these two are shapes
+    assert declared == set(LIVE[kind]) | {"batch_size", "gradient_steps"}
     for name, value in LIVE[kind].items():
-        before = agent.get_hyperparams().params[name]
-        assert before != value
+        assert agent.get_hyperparams().params[name] != value
         agent.set_hyperparams(HyperparamSet({name: value}))
-        feed(agent, 2, seed=1)
+        agent._report()
+        feed(agent, 4, n=1, seed=1)
+        assert agent._report()["n_updates"] >= 2
     assert agent.n_compilations == 1
     agent.set_hyperparams(HyperparamSet({"batch_size": 16}))
-    feed(agent, 2, seed=2)
+    feed(agent, 2, n=1, seed=2)
     assert agent.n_compilations == 2
 
 

@@ -25,6 +25,12 @@ B, OBS, A, K = 16, 3, 2, 4
 TOLERANCE = 1e-10
 
 
+def jitted(function):
+    """Compiled in a hurry: each program runs once."""
+    hurry = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function, compiler_options=hurry)
+
+
 @pytest.fixture
 def double():
     with jax.enable_x64(True):
@@ -74,7 +80,7 @@ def dqn(*, dueling=False, double_q=True, masks=False, seed=0, made=q_update, eps
     params = {"q_network": jnp.asarray(online.vector)}
     state = QState(params, optimizer.init(params), jnp.int32(0))
     function = QFunction(Forward(online.spec), dueling)
-    state, measured, priorities = jax.jit(made(function, optimizer))(
+    state, measured, priorities = jitted(made(function, optimizer))(
         state, {"q_network": jnp.asarray(target.vector)}, device(batch), device(hp)
     )
     adam = naive.Adam(len(online.vector))
@@ -158,7 +164,7 @@ def sac(*, alpha=0.0, max_norm=np.inf, seed=0, eps=1e-8):
     in_a_row = {"actor": jnp.int32(0), "critics": jnp.int32(0)}
     state = SACState(first, both, named(target), temperature, moments, in_a_row)
     update = sac_update.sac_update(*functions, optimizer, optimizer, optimizer)
-    state, _, _ = jax.jit(update)(state, device(batch), device(hp))
+    state, _, _ = jitted(update)(state, device(batch), device(hp))
     n = len(critics[0].vector)
     s = SimpleNamespace(
         actor=actor,
@@ -202,7 +208,7 @@ def td3(*, delay=2, max_norm=np.inf, seed=0, eps=1e-8):
         first, both, named(target), {"actor": jnp.asarray(slow.vector)}, jnp.int32(0), moments, in_a_row
     )
     update = td3_update.td3_update(*functions, optimizer, optimizer)
-    state, _, _ = jax.jit(update)(state, device(batch), device(hp))
+    state, _, _ = jitted(update)(state, device(batch), device(hp))
     n = len(critics[0].vector)
     adams = {"actor": naive.Adam(len(actor.vector)), "critics": naive.Adam(2 * n)}
     s = SimpleNamespace(actor=actor, critics=critics, target=target, target_actor=slow, adams=adams, count=0)

@@ -58,8 +58,9 @@ class FlaxDQNAgent(ValueAgent):
     """Deep Q-learning with epsilon-greedy exploration, its updates compiled.
 
     Perceptrons act through numpy; any other network through one compiled function. Hyperparameters are arguments of the
-    compiled update: only ``batch_size`` and the number of gradient steps of a round (rounded down to powers of two,
-    the rest apart) decide shapes, and thereby how often it is compiled, which ``learn`` reports.
+    compiled update: only ``batch_size`` and the number of gradient steps that are due together (``gradient_steps``,
+    and ``train_freq`` with the number of environments; made as powers of two) decide shapes, and thereby how often it
+    is compiled, which ``learn`` reports.
 
     Args:
         q_network: ``[B, *obs]`` to action values ``[B, A]``: a flax module (nnx or linen), or a

@@ -48,8 +48,9 @@ class FlaxSACAgent(CompiledAgent):
     """Soft actor-critic with two critics and a temperature that adapts itself, its updates compiled.
 
     Perceptrons act through numpy; any other network through one compiled function. Hyperparameters are arguments of the
-    compiled update: only ``batch_size`` and the number of gradient steps of a round (as powers of two) decide shapes,
-    and thereby how often it is compiled, which ``learn`` reports.
+    compiled update: only ``batch_size`` and the number of gradient steps that are due together (``gradient_steps``,
+    and ``train_freq`` with the number of environments; made as powers of two) decide shapes, and thereby how often it
+    is compiled, which ``learn`` reports.
 
     Args:
         actor: ``[B, *obs]`` to means followed by logarithms of standard deviations, ``[B, 2 A]``; the latter are
