@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,8 +12,9 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).parent))  # for the modules that several tests, and actors, share
 
-from actor_envs import CartPole  # noqa: E402 - it lies beside this file
-from optix_distributed import AsyncActorLearner  # noqa: E402
+from actor_envs import CartPole
+
+from optix_distributed import AsyncActorLearner
 
 EVENTUALLY_S = 10.0
 
@@ -69,9 +69,14 @@ def is_there(pid):
         return False
 
 
+def names(folder):
+    """What lies in a folder."""
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
 def held():
     """What this process holds that must not grow: descriptors, and names in shared memory."""
-    return len(os.listdir("/proc/self/fd")), sorted(os.listdir("/dev/shm"))
+    return len(names("/proc/self/fd")), names("/dev/shm")
 
 
 def weights(one):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,11 +134,10 @@ def test_actors_are_quick_small_and_know_no_framework(collect):
     assert time.monotonic() - began < 3.0 * 3  # three seconds, on a machine that others use as well
     assert len(one.backend.pids) == 2
     for pid in one.backend.pids:
-        with open(f"/proc/{pid}/maps") as maps:
-            text = maps.read()
+        text = Path(f"/proc/{pid}/maps").read_text()
         assert not [name for name in ("libtorch", "tensorflow", "jaxlib") if name in text]
-        with open(f"/proc/{pid}/smaps_rollup") as rollup:
-            private = sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        private = sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
         assert private <= 30 * 1024, f"{private} KiB"
 
 

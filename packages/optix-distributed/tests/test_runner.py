@@ -214,7 +214,7 @@ def test_windows_say_that_an_older_policy_acted(pipeline):
     agent = agent_for(env)
     one = pipeline(agent, env)
     windows = one.episodes()
-    for k in range(4):
+    for _ in range(4):
         window = next(windows)
         assert is_off_policy(window)
         assert window.n_steps == one.steps_per_window == 64

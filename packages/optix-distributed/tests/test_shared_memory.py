@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import names
 
 from optix_core.errors import ConfigError
 from optix_distributed.shared import region as region_module
@@ -26,7 +27,8 @@ import sys, time
 import numpy as np
 from optix_distributed.shared.region import SharedRegion
 from optix_distributed.shared.weights import WeightBuffers
-fd, total, nbytes, guarded, seconds = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1", float(sys.argv[5])
+fd, total, nbytes = map(int, sys.argv[1:4])
+guarded, seconds = sys.argv[4] == "1", float(sys.argv[5])
 region = SharedRegion(fd, total)
 buffers = WeightBuffers(region, 0, nbytes, verify=sys.argv[6] == "1")
 values = np.empty(nbytes // 8)
@@ -155,11 +157,11 @@ def test_too_much_memory_is_an_error_and_no_signal():
 
 
 def test_closing_twice_gives_the_descriptor_back_once():
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(names("/proc/self/fd"))
     region = SharedRegion.create(4096)
     region.close()
     region.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(names("/proc/self/fd")) == before
 
 
 def test_other_systems_are_told(monkeypatch):

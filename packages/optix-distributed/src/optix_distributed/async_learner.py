@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -30,7 +30,7 @@ from optix_torch.training.threads import Threads
 logger = logging.getLogger("optix.distributed")
 
 Callback = Callable[[dict[str, Any]], None]
-"""Called after every update with its diagnostics and the counters so far; and, with an ``event``, when something happens."""
+"""Called after every update with its diagnostics and all counters, and when something happens; ``event`` says which."""
 REPEAT_S = 5.0
 """How long after a failed checkpoint to try again; doubled each time, up to ``checkpoint_every_s``."""
 
@@ -45,9 +45,9 @@ class AsyncActorLearner:
     For validation, tuning, rollback and the decision to stop, use ``Optimizer(agent, env, runner="async")`` instead.
 
     Args:
-        actor: ``[B, *obs]`` to logits, or for a Box to means and log standard deviations ``[B, 2 A]``. Or an agent made by
-            ``make_agent`` (PPO, Gaussian PPO, recurrent PPO), whose networks, optimizer and hyperparameters are used;
-            ``critic`` and ``optimizer`` are None then.
+        actor: ``[B, *obs]`` to logits, or for a Box to means and log standard deviations ``[B, 2 A]``. Or an agent
+            made by ``make_agent`` (PPO, Gaussian PPO, recurrent PPO), whose networks, optimizer and
+            hyperparameters are used; ``critic`` and ``optimizer`` are None then.
         critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``.
         optimizer: Over the parameters of both.
         env_factory: Makes one environment; it travels to other processes by value.
@@ -189,9 +189,10 @@ class AsyncActorLearner:
             max_seconds: End after so many seconds, too.
 
         Returns:
-            ``total_steps``, ``total_updates``, ``steps_per_second`` (learned from), ``elapsed``, ``collected_per_second``,
-            ``discarded``, ``lag_mean``, ``lag_max``, ``restarts``, ``interrupted``, ``learner_busy``, ``actor_busy``,
-            ``mean_return`` of the last 100 episodes, and the last update's diagnostics.
+            ``total_steps``, ``total_updates``, ``steps_per_second`` (learned from), ``elapsed``,
+            ``collected_per_second``, ``discarded``, ``lag_mean``, ``lag_max``, ``restarts``, ``interrupted``,
+            ``learner_busy``, ``actor_busy``, ``mean_return`` of the last 100 episodes, and the last update's
+            diagnostics.
 
         Raises:
             ActorError: An environment or a policy failed.
@@ -271,7 +272,7 @@ class AsyncActorLearner:
         """End the actors and give everything back; safe to call twice. Also done when this object is forgotten."""
         self.collection.close()
 
-    def __enter__(self) -> AsyncActorLearner:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -357,7 +358,8 @@ def _of_agent(agent: Any) -> tuple[Networks, Normalizers, NumpyActing, Mapping[s
         normalizers, Normalizers
     ):
         raise ConfigError(
-            f"{type(agent).__name__} has no actor and critic of PyTorch to train with V-trace; give a PPO, Gaussian PPO or "
+            f"{type(agent).__name__} has no actor and critic of PyTorch to train with V-trace; give a "
+            "PPO, Gaussian PPO or "
             "recurrent PPO agent of optix-torch, or actor, critic and optimizer"
         )
     return networks, normalizers, acting_of(agent), agent.get_hyperparams().params

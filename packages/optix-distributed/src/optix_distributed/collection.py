@@ -95,7 +95,8 @@ class CollectionSettings:
             self.lag if self.sync == "lockstep" else 1
         ):
             raise ConfigError(
-                f"max_policy_lag is {self.max_policy_lag}: trajectories are always older than that, so nothing would ever "
+                f"max_policy_lag is {self.max_policy_lag}: trajectories are always older than that, so "
+                "nothing would ever "
                 "be learned; allow at least 1, or use sync='lockstep'"
             )
         if self.actor_timeout_s is not None and self.actor_timeout_s <= 0:
@@ -209,7 +210,7 @@ class Collection:
         return self.backend.version
 
     def publish(self) -> bool:
-        """Give the actors the present weights, unless they are not finite or have not changed; whether they are finite."""
+        """Give the actors the present weights if they have changed; those that are not finite are kept back (False)."""
         if not self._spec.write(self._acting, self._payload):
             self.skipped_publications += 1
             return False
@@ -336,7 +337,8 @@ class Collection:
         self._bad += 1
         if self._seen >= 10 and self._bad > DISCARDED_SHARE * self._seen:
             raise NumericalDivergence(
-                f"{self._bad} of {self._seen} trajectories hold rewards or log-probabilities that are not finite; check the "
+                f"{self._bad} of {self._seen} trajectories hold rewards or log-probabilities that are not "
+                "finite; check the "
                 "environment's rewards, or clip them"
             )
         return "nonfinite"

@@ -104,8 +104,10 @@ class StepCost:
             )
         if actors > cores:
             return (
-                f"{actors} actors are more than will pay: {facts}, and this process may use {cores} processors. Collection "
-                f"can be {self.bound(actors, cores):.1f} times as fast as in one process at most, with {cores} actors as "
+                f"{actors} actors are more than will pay: {facts}, and this process may use {cores} "
+                "processors. Collection "
+                f"can be {self.bound(actors, cores):.1f} times as fast as in one process at most, with "
+                f"{cores} actors as "
                 "with more"
             )
         return ""

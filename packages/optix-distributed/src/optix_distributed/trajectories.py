@@ -30,7 +30,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """Make one environment here, look at what it gives and what the policy answers, and close it.
 
-    An environment that cannot be made or reset, and a policy that does not fit it, fail here and not in another process.
+    An environment that cannot be made or reset, and a policy that does not fit it, fail here and not in another
+    process.
     """
     env = factory()
     try:
@@ -75,7 +76,7 @@ def merged(
 
     counts = [slot["counts"].tolist() for slot in slots]
     steps = [
-        slot["boundary_steps"][: c[1]] + (0, k * n)
+        slot["boundary_steps"][: c[1]] + np.array([0, k * n])
         for k, (slot, c) in enumerate(zip(slots, counts, strict=True))
     ]
     ends = np.concatenate(steps)

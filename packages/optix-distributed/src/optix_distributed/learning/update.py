@@ -179,6 +179,7 @@ class VTraceUpdate:
         if self._in_a_row >= MAX_NONFINITE:
             raise NumericalDivergence(
                 f"{self._in_a_row} updates in a row had gradients that are not finite; the weights are the last good "
-                "ones, and none of the others was given to the actors. Lower the learning rate, clip gradients, or check "
+                "ones, and none of the others was given to the actors. Lower the learning rate, clip "
+                "gradients, or check "
                 "rewards and observations of the environment for extreme values"
             )

@@ -1,4 +1,4 @@
-"""V-trace for tensors on any device: the same numbers as :func:`optix_core.rl.vtrace.vtrace`, without leaving the device."""
+"""V-trace for tensors on any device: the numbers of :func:`optix_core.rl.vtrace.vtrace`, without leaving the device."""
 
 from __future__ import annotations
 

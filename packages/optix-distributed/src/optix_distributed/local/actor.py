@@ -108,8 +108,8 @@ def _watched(policy: RemotePolicy, on_step: Callable[[int], None]) -> RemotePoli
         on_step(len(observations))
         return remember(observations, memory, deterministic=deterministic)
 
-    policy.act_batch = act_batch  # type: ignore[method-assign]
-    policy.act_batch_with_memory = act_batch_with_memory  # type: ignore[method-assign]
+    policy.act_batch = act_batch
+    policy.act_batch_with_memory = act_batch_with_memory
     return policy
 
 

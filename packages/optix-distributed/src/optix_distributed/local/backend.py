@@ -282,7 +282,8 @@ class LocalBackend:
         name = f"actor {seat.actor_id}"
         if failure and self._on_env_error == "raise":
             raise ActorError(
-                f"{name} failed; what happened there follows. Fix it, or pass on_env_error='restart' to replace failing "
+                f"{name} failed; what happened there follows. Fix it, or pass on_env_error='restart' to "
+                "replace failing "
                 "environments within limits",
                 actor_id=seat.actor_id,
                 remote_traceback=failure,
@@ -301,7 +302,8 @@ class LocalBackend:
             return
         limit = seat.restarts
         raise ActorDiedError(
-            f"{name} {ending}, after {limit.total} restarts; more than {limit.limit} within {limit.window_s:g} s are not "
+            f"{name} {ending}, after {limit.total} restarts; more than {limit.limit} within "
+            f"{limit.window_s:g} s are not "
             f"allowed. {'What it last said follows' if why else 'It left no message'}",
             actor_id=seat.actor_id,
             restarts=limit.total,

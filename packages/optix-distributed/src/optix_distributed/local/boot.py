@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any
 
 from optix_core.acting.remote import ActingSpec
@@ -59,7 +60,7 @@ def packed(boot: Boot) -> bytes:
             f"cannot: {error}{_culprit(boot.envs)}. Make such things inside the function instead of outside",
             code="E-ACTOR-FACTORY",
         ) from error
-    path = json.dumps([entry or os.getcwd() for entry in sys.path]).encode()
+    path = json.dumps([entry or str(Path.cwd()) for entry in sys.path]).encode()
     return f"{len(path):{HEADER}d}".encode() + path + body
 
 
@@ -67,14 +68,16 @@ def wrapped(envs: Sequence[Callable[[], Any]]) -> Any:
     """Functions in a form that travels by value, whatever module they are from."""
     from gymnasium.vector.utils import CloudpickleWrapper
 
-    return CloudpickleWrapper(list(envs))
+    together: Any = list(envs)
+    return CloudpickleWrapper(together)
 
 
 def unpacked(data: bytes) -> Boot:
     """What :func:`packed` packed. Looks for modules where the packing process did."""
     stop = HEADER + int(data[:HEADER])
     sys.path[:] = json.loads(data[HEADER:stop])
-    return ForkingPickler.loads(data[stop:])
+    reader: Any = ForkingPickler
+    return reader.loads(data[stop:])
 
 
 def in_memory(data: bytes) -> int:

@@ -1,8 +1,8 @@
 """A process that outlives the learner by a moment, to kill what the learner could not.
 
-Actors die with the learner by themselves. What an environment has started in its turn does not, and it may be stuck where
-no Python code of ours runs. The guard holds one end of a pipe: when the other end closes, for whatever reason, it kills
-the process groups it was told of.
+Actors die with the learner by themselves. What an environment has started in its turn does not, and it may be stuck
+where no Python code of ours runs. The guard holds one end of a pipe: when the other end closes, for whatever
+reason, it kills the process groups it was told of.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What learner and actors tell each other: short frames of fixed size on two pipes per actor.
 
-A frame is smaller than PIPE_BUF, so it is written whole or not at all; and no two processes write to the same pipe, so a
-killed actor leaves nothing half-said that another one would trip over.
+A frame is smaller than PIPE_BUF, so it is written whole or not at all; and no two processes write to the same pipe,
+so a killed actor leaves nothing half-said that another one would trip over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ GRANT = struct.Struct("<qq")
 NEWEST = -1
 
 REPORT = struct.Struct("<qqqqq")
-"""From an actor: kind, slot, version, sequence number, steps; of a failure: kind, 0, 0, 0, bytes of text that follow."""
+"""From an actor: kind, slot, version, sequence number, steps. Of a failure: kind, 0, 0, 0, bytes of text to follow."""
 READY, FILLED, FAILED = 1, 2, 3
 TEXT_LIMIT = 65_536
 """Bytes of a traceback that is passed on; of longer ones the end."""

@@ -91,14 +91,11 @@ class MemoryPlan:
         control = layout.take((LINE,), np.uint8)
         stats = layout.take((self.n_actors, LINE), np.uint8)
         weights = WeightBuffers.reserve(layout, self.weight_bytes)
-        slots: list[list[dict[str, int]]] = []
-        for _ in range(self.n_actors):
-            slots.append(
-                [
-                    {name: layout.take(*what) for name, what in self.fields().items()}
-                    for _ in range(self.slots_per_actor)
-                ]
-            )
+        fields = self.fields()
+        slots = [
+            [{name: layout.take(*what) for name, what in fields.items()} for _ in range(self.slots_per_actor)]
+            for _ in range(self.n_actors)
+        ]
         return _Places(layout, control, stats, weights, slots)
 
 
@@ -156,6 +153,7 @@ def describe(plan: MemoryPlan) -> str:
     """One line about what the memory is used for."""
     slot = sum(np.dtype(kind).itemsize * math.prod(shape) for shape, kind in plan.fields().values())
     return (
-        f"{plan.nbytes / 2**20:.1f} MiB shared: {plan.n_actors * plan.slots_per_actor} trajectories of {slot / 2**20:.2f} "
+        f"{plan.nbytes / 2**20:.1f} MiB shared: {plan.n_actors * plan.slots_per_actor} trajectories "
+        f"of {slot / 2**20:.2f} "
         f"MiB, weights 2 x {plan.weight_bytes / 2**20:.2f} MiB"
     )

@@ -1,8 +1,8 @@
 """Memory without a name, shared by descriptor.
 
-A memfd belongs to the processes that hold a descriptor of it and to nothing else: when the last of them is gone, however
-it went, so is the memory. Named segments outlive a killed group of processes, and lie in a file system that containers
-often limit to 64 MB.
+A memfd belongs to the processes that hold a descriptor of it and to nothing else: when the last of them is gone,
+however it went, so is the memory. Named segments outlive a killed group of processes, and lie in a file system
+that containers often limit to 64 MB.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class SharedRegion:
         """
         if not hasattr(os, "memfd_create"):
             raise ConfigError(
-                "actors in processes of their own share memory through memfd, which only Linux has; leave runner= away, "
+                "actors in processes of their own share memory through memfd, which only Linux has; leave "
+                "runner= away, "
                 "or use n_envs= with async_envs=True"
             )
         room = available_memory()
@@ -66,7 +67,7 @@ class SharedRegion:
             return cls(fd, nbytes)
         except OSError as error:
             os.close(fd)
-            raise _too_much(nbytes, error.strerror) from error
+            raise _too_much(nbytes, str(error.strerror)) from error
 
     def array(self, offset: int, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         """A view of ``shape`` and ``dtype`` that begins ``offset`` bytes into the region."""

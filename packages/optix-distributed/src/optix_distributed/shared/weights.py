@@ -1,8 +1,8 @@
 """Weights with versions that one process writes and many read, without a lock that a killed reader could keep.
 
-A sequence lock (Lameter 2005) over several buffers: version v lies in buffer ``v mod K``, between two words that both say
-v when it is complete. A reader copies and then looks whether both words still say what they said; if not, it reads again.
-It never waits: after too many tries it goes on with the weights it has.
+A sequence lock (Lameter 2005) over several buffers: version v lies in buffer ``v mod K``, between two words that
+both say v when it is complete. A reader copies and then looks whether both words still say what they said; if not,
+it reads again. It never waits: after too many tries it goes on with the weights it has.
 
 The order of the stores is that of x86-64. Elsewhere, and wherever it is asked for, a checksum is compared as well.
 """
@@ -80,7 +80,7 @@ class WeightBuffers:
         head[_BEGIN] = version
         self._data[k][:] = payload
         if self._verify:
-            head[_CHECKSUM] = zlib.crc32(payload)
+            head[_CHECKSUM] = zlib.crc32(payload.data)
         head[_END] = version
         self._latest[0] = version
 
@@ -99,7 +99,7 @@ class WeightBuffers:
             if self._is(head, wanted):
                 out[:] = self._data[k]
                 checksum = int(head[_CHECKSUM])
-                if self._is(head, wanted) and not (self._verify and zlib.crc32(out) != checksum):
+                if self._is(head, wanted) and not (self._verify and zlib.crc32(out.data) != checksum):
                     return wanted
             self.retries += 1
         return None
