@@ -56,7 +56,7 @@ AGENTS: tuple[AgentSpec, ...] = (
         requires=("torch>=2.6",),
         action_spaces=_SPACES,
         observation_spaces=frozenset({"box"}),
-        capabilities=frozenset({"checkpoint", "masks", "neuroevo", "recurrent"}),
+        capabilities=frozenset({"checkpoint", "export:onnx", "masks", "neuroevo", "recurrent"}),
         hyperparams=RECURRENT_HYPERS,
         options=(*_OPTIONS, Option("chunk_len", 16, help="steps that gradients go back through memory")),
         default_rank=10,

@@ -48,6 +48,8 @@ from optix_torch.policy_gradient.sequences import memory_before, memory_of_succe
 from optix_torch.training.threads import Threads
 
 if TYPE_CHECKING:
+    from optix_core.agents.describing import Described
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 
 
@@ -250,6 +252,20 @@ class GraphAgent(StoredAgent):
         chosen = self._networks.distribution
         actions = chosen.greedy(outputs) if deterministic else chosen.sample(outputs, rng)
         return actions, self._rows.pack(after)
+
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        from optix_core.agents.describing import linear
+        from optix_neuroevo.export.describing import describe_graph
+
+        networks, flat = self._networks, b.add("flatten", x)
+        if networks.columns is not None:
+            raise ConfigError("a network whose inputs pick numbers of the observation cannot be exported yet")
+        if "projection" in networks.extras:
+            weight = networks.extras["projection"].detach().numpy()
+            flat = linear(b, flat, weight, np.zeros(len(weight), np.float32))
+        outputs = describe_graph(b, self.graph, flat)
+        wanted = b.add("slice", outputs, start=0, stop=networks.n_actions)
+        return self._actions.describe(b, wanted, mask, networks.n_actions)
 
     # --- learning ---
 

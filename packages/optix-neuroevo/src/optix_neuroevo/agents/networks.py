@@ -43,6 +43,7 @@ class GraphNetworks:
         module: It, with gradients.
         extras: Parameters besides those of the graph: ``"projection"`` ``[n_in, obs_dim]`` and ``"log_std"``
             ``[n_actions]``, as far as there are any.
+        columns: As given.
         distribution: What outputs ``[N, n_actions]`` mean, in numpy.
 
     Raises:
@@ -84,7 +85,7 @@ class GraphNetworks:
                     f"the graph has {inputs} inputs for observations of {obs_dim} numbers; leave the others out"
                 )
         self.graph, self.obs_dim, self.n_actions = graph, obs_dim, n_actions
-        self._columns = columns
+        self.columns = columns
         self._reads = None if columns is None else torch.from_numpy(columns)
         self.module = GraphModule(graph)
         self.extras: dict[str, nn.Parameter] = {}
@@ -110,8 +111,8 @@ class GraphNetworks:
     def inputs(self, observations: Array) -> Array:
         """What the graph's inputs read ``[..., n_in]`` of flat, normalised observations ``[..., obs_dim]``."""
         x = observations.astype(np.float32, copy=False)
-        if self._columns is not None:
-            return x[..., self._columns]
+        if self.columns is not None:
+            return x[..., self.columns]
         projection = self._views.get("projection")
         return x if projection is None else x @ projection.T
 
