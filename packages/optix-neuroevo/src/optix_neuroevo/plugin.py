@@ -8,9 +8,11 @@ from optix_core.plugin import (
     CommandSpec,
     GrowthGateSpec,
     MutatorSpec,
+    NeuronTypeSpec,
     PlasticityRuleSpec,
     hookimpl,
 )
+from optix_neuroevo.neurons.specs import NEURON_TYPES
 from optix_neuroevo.specs import AGENTS, COMMANDS, GATES, MUTATORS, RULES
 
 OPTIX_API = API_VERSION
@@ -26,6 +28,12 @@ def optix_agents() -> list[AgentSpec]:
 def optix_topology_mutators() -> list[MutatorSpec]:
     """Growing, splitting, pruning, merging and rewiring."""
     return list(MUTATORS)
+
+
+@hookimpl
+def optix_neuron_types() -> list[NeuronTypeSpec]:
+    """What neurons compute."""
+    return list(NEURON_TYPES)
 
 
 @hookimpl

@@ -355,3 +355,22 @@ def test_the_order_of_everything_does_not_depend_on_hashing():
     }
     assert len(said) == 1
     assert prune_neuron is not None
+
+
+def test_types_of_plugins_are_found_by_name():
+    from optix_core.plugins.registry import default_registry
+    from optix_neuroevo.neurons import types
+
+    listed = {c.spec.name: c for c in default_registry().neuron_types()}
+    assert set(listed) >= {"point", "gru", "lstm", "trainable_gru", "trainable_lstm", "morph"}
+    known = types.neuron_type("morph")
+    assert default_registry().create("neuron_type", "morph") is known
+    kept = types._TYPES.pop("morph")  # as if it were of another distribution
+    try:
+        assert types.neuron_type("morph") is kept
+    finally:
+        types._TYPES["morph"] = kept
+    for name, component in listed.items():
+        assert component.spec.recurrent == neuron_type(name).is_recurrent
+    with pytest.raises(ValueError, match="unknown neuron type"):
+        neuron_type("nobody-has-it")

@@ -56,9 +56,7 @@ def gru_initial(rng: np.random.Generator, n: int) -> Array:
 LSTM_PARAMETERS = ("wf", "uf", "bf", "wi", "ui", "bi", "wg", "ug", "bg", "wo", "uo", "bo")
 
 
-def lstm_step(
-    x: Any, state: Any, parameters: Any, maths: Any
-) -> tuple[Any, tuple[Any, Any]]:
+def lstm_step(x: Any, state: Any, parameters: Any, maths: Any) -> tuple[Any, tuple[Any, Any]]:
     """``c' = f c + i g``, ``h' = o tanh(c')``; f, i, o are sigmoids and g a tanh of ``w h + u x + b``."""
     h, c = state
     wf, uf, bf, wi, ui, bi, wg, ug, bg, wo, uo, bo = parameters
@@ -152,3 +150,36 @@ BUILT_IN = (
     NeuronType(name="trainable_lstm", is_recurrent=True, **_LSTM),
     MORPH,
 )
+
+
+# --- as what plugins are found by: functions that make a type ---------------------------------------------------------
+
+
+def point() -> NeuronType:
+    """An activation of weighted input plus bias."""
+    return BUILT_IN[0]
+
+
+def gru() -> NeuronType:
+    """A gated recurrent unit whose state is data to gradients."""
+    return BUILT_IN[1]
+
+
+def lstm() -> NeuronType:
+    """A long short-term memory whose state is data to gradients."""
+    return BUILT_IN[2]
+
+
+def trainable_gru() -> NeuronType:
+    """A gated recurrent unit through whose state gradients flow."""
+    return BUILT_IN[3]
+
+
+def trainable_lstm() -> NeuronType:
+    """A long short-term memory through whose state gradients flow."""
+    return BUILT_IN[4]
+
+
+def morph() -> NeuronType:
+    """The identity until learning moves it towards tanh."""
+    return BUILT_IN[5]

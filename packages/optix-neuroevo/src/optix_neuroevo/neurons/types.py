@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from optix_core.errors import PluginConflict
+from optix_core.errors import PluginBroken, PluginConflict, PluginNotFound
 
 Array = NDArray[Any]
 State = tuple[Any, ...]
@@ -142,19 +142,34 @@ def register_neuron_type(added: NeuronType, *, replace: bool = False) -> NeuronT
 
 
 def neuron_type(name: str) -> NeuronType:
-    """The type of that name.
+    """The type of that name: built in, registered, or of an installed plugin (hook ``optix_neuron_types``).
 
     Raises:
         ValueError: There is none.
+        PluginError: A plugin has it, but it cannot be made.
     """
     _built_in()
     found = _TYPES.get(name)
-    if found is None:
+    return _of_plugin(name) if found is None else found
+
+
+def _of_plugin(name: str) -> NeuronType:
+    from optix_core.plugins.lookup import create
+    from optix_core.plugins.registry import default_registry
+
+    try:
+        component = default_registry().neuron_type(name)
+    except PluginNotFound as error:
         raise ValueError(
-            f"unknown neuron type {name!r}; there are {', '.join(_TYPES)}. A plugin's type must be registered "
-            "(optix_neuroevo.register_neuron_type) before a graph that has it is made or loaded"
+            f"unknown neuron type {name!r}; there are {', '.join(_TYPES)}. Install the plugin that has it, or "
+            "register it (optix_neuroevo.register_neuron_type) before a graph that has it is made or loaded"
+        ) from error
+    made = create(component, (), {})
+    if not isinstance(made, NeuronType) or made.name != name:
+        raise PluginBroken(
+            f"the factory of neuron type {name!r} made {made!r}, not a NeuronType of that name"
         )
-    return found
+    return register_neuron_type(made)
 
 
 def neuron_types() -> Mapping[str, NeuronType]:
