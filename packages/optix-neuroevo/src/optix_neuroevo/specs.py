@@ -90,6 +90,13 @@ MUTATORS: tuple[MutatorSpec, ...] = (
         needs=frozenset({"edge_gradients"}),
     ),
     MutatorSpec(
+        name="add_neuron",
+        factory=f"{_ROOM}.growing:AddNeuron",
+        summary="adds a neuron with random incoming weights and outgoing ones of 0",
+        operation="grow",
+        function_preserving=True,
+    ),
+    MutatorSpec(
         name="gradmax",
         factory=f"{_ROOM}.growing:GradMax",
         summary="adds a neuron whose new weights have the largest gradient",

@@ -118,6 +118,58 @@ class AddMissingEdge:
                 edit.add_edge(src, dst, weight=0.0, delay=int(delay))
 
 
+class AddNeuron:
+    """Adds a neuron with random incoming weights and outgoing ones of 0.
+
+    At a saddle, where gradients of missing edges vanish, a random feature is still something to learn from.
+
+    Args:
+        gain: Standard deviation of the new neuron's input if its sources have unit variance.
+    """
+
+    def __init__(self, *, gain: float = 2.0) -> None:
+        if not gain > 0:
+            raise ValueError(f"gain is above 0, got {gain}")
+        self._gain = gain
+
+    def propose(
+        self, graph: GraphView, signals: Signals, budget: Budget, rng: np.random.Generator
+    ) -> Sequence[Proposal]:
+        """One proposal at most: from all inputs to all outputs."""
+        del signals
+        neurons = graph.neurons()
+        src = [n.id for n in neurons if n.role == "input"]
+        dst = [n.id for n in neurons if n.role == "output"]
+        if not src or not dst:
+            return []
+        draws = rng.standard_normal(len(src)) * self._gain / np.sqrt(len(src))
+        cells = {n.id: n.cell for n in neurons}
+        signs = {"excitatory": 1.0, "inhibitory": -1.0}
+        weights = [
+            float(w if cells[s] == "any" else signs[cells[s]] * abs(w))
+            for s, w in zip(src, draws, strict=True)
+        ]
+        return best(
+            [
+                Proposal(
+                    targets=(*src, *dst), gain=0.0, neurons=1, edges=len(src) + len(dst),
+                    reason=f"a random feature of {len(src)} inputs for {len(dst)} outputs",
+                    payload={"sources": src, "weights": weights, "targets": dst},
+                )
+            ],
+            budget,
+        )  # fmt: skip
+
+    def apply(self, edit: GraphEdit, proposal: Proposal, rng: np.random.Generator) -> None:
+        """Add the neuron and its edges."""
+        del rng
+        new = edit.add_neuron(activation="tanh")
+        for src, weight in zip(proposal.payload["sources"], proposal.payload["weights"], strict=True):
+            edit.add_edge(src, new, weight=float(weight), delay=0)
+        for dst in proposal.payload["targets"]:
+            edit.add_edge(new, dst, weight=0.0, delay=0)
+
+
 class GradMax:
     """Adds a neuron whose incoming weights are 0 and whose outgoing ones make their gradient as large as possible.
 
