@@ -106,7 +106,7 @@ SLIPS = [
     ("ratio to this very step", UPDATE, [
         ('= batch["columns"]', '= batch["columns"]\n        old_log_probs = jax.lax.stop_gradient(log_probs)')
     ], {}),
-    ("masks forgotten", UPDATE, [('window["masks"][rows])', "None)")], {"masked": True}),
+    ("masks forgotten", UPDATE, [('window["masks"][rows],', "None,")], {"masked": True}),
     ("the filled-up minibatch counted whole", "jax.policy_gradient.update:_mean",
      [("if weights is None:", "if True:")], {}),
     ("clipped on one side only", "jax.policy_gradient.update:ppo_clip_loss",
