@@ -1,6 +1,6 @@
 """The side of tensor-optix; prints one JSON line of figures. Run by run.py in an environment of its own.
 
-Its learning pass cannot do delays, so it has fewer edges than ours. A step of it takes so long that few are timed; their
+Its learning pass cannot do delays, so it has fewer edges than ours. A step takes so long that few are timed; their
 cost does not depend on their number.
 """
 
