@@ -169,12 +169,12 @@ def test_td3_moves_actor_and_slow_copies_only_when_it_is_their_turn():
     agent = built("TD3", policy_delay=4, train_freq=2)
     feed(agent, 4 + 3)
     assert agent._steps.state_dict()["count"] == 3
-    before, slow = weights(agent), agent._target.state_dict()
+    before, slow = weights(agent), agent._networks.target.state_dict()
     fresh = built("TD3")
     assert equal(fresh._networks.actor.arrays(), agent._networks.actor.arrays())
     feed(agent, 1, seed=1)
     assert not equal({k: v for k, v in before.items() if k.startswith("actor")}, weights(agent))
-    assert not equal(slow, agent._target.state_dict())
+    assert not equal(slow, agent._networks.target.state_dict())
 
 
 def test_a_fixed_temperature_stays_and_an_adapted_one_moves():
