@@ -40,6 +40,7 @@ HYPERPARAMS: dict[str, dict[str, Any]] = {
         "n_step": 3,
         "target_update_freq": 8,
         "max_grad_norm": 0.5,
+        "learning_rate": 3e-3,
     },
     "sac": {"batch_size": 16, "learning_starts": 20, "n_step": 2, "tau": 0.05},
     "td3": {"batch_size": 16, "learning_starts": 20, "tau": 0.05, "learning_rate": 3e-4},

@@ -159,7 +159,7 @@ class TFSACAgent(ContinuousAgent):
         hp, nets, temperature = self._hp, self._networks, self._temperature.training
         drawn = [(self._draw(), self._noise(2)) for _ in range(k)]
         batch = stacked([draw for draw, _ in drawn])
-        noise = np.stack([noise for _, noise in drawn])
+        noise = np.stack([noise for _, noise in drawn]).swapaxes(1, 2)
         target_entropy = hp["target_entropy_per_dim"] * self._action_dim
         values = {**hp, "alpha_rate": temperature.learning_rate(), "target_entropy": target_entropy}
         state = SACState(

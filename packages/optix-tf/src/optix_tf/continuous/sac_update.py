@@ -50,7 +50,7 @@ def make_sac_update(
     """``(state, batches, settings) -> (state, measured, priorities)``, for :func:`optix_tf.training.rounds.rounds`.
 
     ``measured`` is ``[n, len(MEASURED)]`` for the n steps that were tried, ``priorities`` ``[B]`` of the last of them.
-    ``batches`` has ``noise`` ``[K, 2, B, A]``, standard normal draws for next actions and for actions.
+    ``batches`` has ``noise`` ``[K, B, 2, A]``, standard normal draws for next actions and for actions.
 
     Args:
         layouts: Of the vectors of actor and critics.
@@ -70,7 +70,7 @@ def make_sac_update(
         alpha = tf.where(fixed > 0.0, fixed, tf.exp(state.log_alpha[0]))
         parts = actor_layout.split(state.actor)
         # Targets: the present policy chooses what comes next, the slow critics say what that is worth.
-        next_actions, next_log_probs = squashed.sample(actor(parts, following), batch["noise"][0])
+        next_actions, next_log_probs = squashed.sample(actor(parts, following), batch["noise"][:, 0])
         next_values = critics.values(critic_layout.split(state.target), following, next_actions)
         targets = soft_targets(batch["rewards"], batch["discounts"], *next_values, next_log_probs, alpha)
         critic = critic_step(
@@ -90,7 +90,7 @@ def make_sac_update(
         # Actor: minimises mean(alpha log pi - min Q), climbing the critics as they are now.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(parts)
-            chosen, log_probs = squashed.sample(actor(parts, observations), batch["noise"][1])
+            chosen, log_probs = squashed.sample(actor(parts, observations), batch["noise"][:, 1])
             values = critics.values(critic_layout.split(learned), observations, chosen)
             loss = sac_actor_loss(log_probs, *values, alpha)
         policy = guarded_step(
