@@ -14,7 +14,8 @@ from optix_core import Optimizer
 from optix_core.cli.main import main
 from optix_core.topology import GateVote
 from optix_neuroevo.agents.graph_agent import GraphAgent
-from optix_neuroevo.control.controller import TopologyController, picture
+from optix_neuroevo.control.changing import picture
+from optix_neuroevo.control.controller import TopologyController
 from optix_neuroevo.graph.wiring import layered_graph
 from optix_neuroevo.showing.story import graph_of
 

@@ -27,14 +27,13 @@ from optix_core.errors import ConfigError, IncompatibleCheckpoint
 from optix_core.rl.batching import standardize
 from optix_core.rl.masking import split_masks
 from optix_core.rl.returns import generalized_advantage_estimation
-from optix_core.rl.spaces import describe_space
 from optix_core.rl.successors import next_values, rows, successors
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_core.state import State
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_neuroevo.agents.blocks import Blocks
 from optix_neuroevo.agents.ledger import GrowthLedger
-from optix_neuroevo.agents.measuring import Measurements
+from optix_neuroevo.agents.measuring import Measurements, OptionalMeasurements
 from optix_neuroevo.agents.memory_rows import MemoryRows
 from optix_neuroevo.agents.networks import GraphNetworks
 from optix_neuroevo.agents.trainable import GraphTrainable
@@ -142,7 +141,7 @@ class GraphAgent(StoredAgent):
         self._threads = Threads(threads, parameters, "cpu")
         self._own, self._decay = OwnMemory(self._rows.width), Decay()
         self.ledger = GrowthLedger(graph)
-        self._measuring = _Measuring()
+        self._measuring = OptionalMeasurements()
         parts = {
             "rows": self._rows, "memory": self._own, "decay": self._decay, "ledger": self.ledger,
             "measuring": self._measuring,
@@ -411,42 +410,6 @@ class RecurrentGraphAgent(GraphAgent):
         self.chunk_len = chunk_len
 
 
-class _Measuring:
-    """The measurements as a part of the agent's state, whether there are any or not."""
-
-    def __init__(self) -> None:
-        self.measurements: Measurements | None = None
-        self._waiting: Mapping[str, Any] | None = None
-
-    def set(self, measurements: Measurements | None) -> None:
-        self.measurements = measurements
-        if measurements is not None and self._waiting is not None:
-            measurements.load_state_dict(self._waiting)
-        self._waiting = None
-
-    def state_dict(self) -> State:
-        found = self._waiting if self.measurements is None else self.measurements.state_dict()
-        return {"found": None if found is None else dict(found)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        found = state["found"]
-        if self.measurements is None:
-            self._waiting = found
-        elif found is None:
-            self.measurements.forget()
-        else:
-            self.measurements.load_state_dict(found)
-
-
 def _graph_part(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Without the observation statistics."""
     return {n: a for n, a in arrays.items() if n.startswith(("graph/", "extras/"))}
-
-
-def observation_size(space: Any) -> int:
-    """Numbers in one flat observation of a space of one array."""
-    info = describe_space(space)
-    return int(np.prod(info.shape, dtype=np.int64))
-
-
-__all__ = ["GraphAgent", "RecurrentGraphAgent", "observation_size"]

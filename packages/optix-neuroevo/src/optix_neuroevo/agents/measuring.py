@@ -211,3 +211,37 @@ class Measurements:
     def _hidden(graph: NeuronGraph) -> NDArray[np.int64]:
         slots = graph.neurons.slots()
         return slots[graph.neurons["role"][slots] == 1]
+
+
+class OptionalMeasurements:
+    """The measurements as a part of an agent's state, whether there are any or not.
+
+    Attributes:
+        measurements: None until somebody asks for them.
+    """
+
+    def __init__(self) -> None:
+        self.measurements: Measurements | None = None
+        self._waiting: Mapping[str, Any] | None = None
+
+    def set(self, measurements: Measurements | None) -> None:
+        """Begin to measure, from what a loaded state held if there was one; None: no longer."""
+        self.measurements = measurements
+        if measurements is not None and self._waiting is not None:
+            measurements.load_state_dict(self._waiting)
+        self._waiting = None
+
+    def state_dict(self) -> State:
+        """What was found so far; None if nothing is measured."""
+        found = self._waiting if self.measurements is None else self.measurements.state_dict()
+        return {"found": None if found is None else dict(found)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from there, at once or as soon as somebody asks."""
+        found = state["found"]
+        if self.measurements is None:
+            self._waiting = found
+        elif found is None:
+            self.measurements.forget()
+        else:
+            self.measurements.load_state_dict(found)

@@ -67,7 +67,7 @@ def chapters(events: Iterable[Any]) -> list[Chapter]:
 
 
 def graph_of(document: Mapping[str, Any]) -> NeuronGraph:
-    """The graph that :func:`optix_neuroevo.control.controller.picture` described; parameters of types are initial."""
+    """The graph that :func:`optix_neuroevo.control.changing.picture` described; parameters of types are initial."""
     graph = NeuronGraph(seed=0)
     for name, role, kind, activation, cell, region in document["neurons"]:
         graph.add_neuron(role, activation, name, cell_type=cell, neuron=kind, region=region)
