@@ -68,4 +68,11 @@ CASES = {
         "better": "lower",
         "peers": {"sb3": ("ppo_act", None), "tensor-optix": ("ppo_act", None)},
     },
+    "tf-sac-gradient": {
+        "label": "TF SAC, one gradient step",
+        "ours": ("ours_tf.py", "sac_gradient"),
+        "unit": "ms",
+        "better": "lower",
+        "peers": {"sb3": ("sac_gradient", 1.5)},
+    },
 }

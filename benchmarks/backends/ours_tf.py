@@ -59,7 +59,30 @@ def ppo_act():
     return {"value": 1e6 * per_call(lambda: agent.act(row), 20_000)}
 
 
-MEASURES = {"ppo_update": ppo_update, "ppo_train_8": ppo_train_8, "ppo_act": ppo_act}
+def sac_gradient():
+    """Milliseconds of one gradient step as observe() makes it: a draw from replay, noise, and the compiled update."""
+    agent = make_agent(
+        "optix-tf:SAC",
+        gym.make("Pendulum-v1"),
+        seed=0,
+        device="cpu",
+        hidden_sizes=(256, 256),
+        replay_capacity=100_000,
+        learning_starts=500,
+    )
+    pipeline = VectorBatchPipeline([lambda: gym.make("Pendulum-v1")], agent, 100, seed=0)
+    pipeline.setup()
+    windows = pipeline.episodes()
+    first = timed(lambda: [agent.learn(next(windows)) for _ in range(6)])
+    return {"value": 1e3 * per_call(lambda: agent._gradient_steps(1), 250), "first_s": first}
+
+
+MEASURES = {
+    "ppo_update": ppo_update,
+    "ppo_train_8": ppo_train_8,
+    "ppo_act": ppo_act,
+    "sac_gradient": sac_gradient,
+}
 
 if __name__ == "__main__":
     tf.config.threading.set_intra_op_parallelism_threads(1)

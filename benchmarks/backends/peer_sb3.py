@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from measuring import best, main, per_call
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 WINDOWS = 2
@@ -48,7 +48,27 @@ def ppo_act():
     return {"value": 1e6 * per_call(lambda: model.predict(row), 2_000)}
 
 
-MEASURES = {"ppo_update": ppo_update, "ppo_train_8": ppo_train_8, "ppo_act": ppo_act}
+def sac_gradient():
+    """Milliseconds of train() for one gradient step of 256 samples."""
+    model = SAC(
+        "MlpPolicy",
+        gym.make("Pendulum-v1"),
+        buffer_size=100_000,
+        learning_starts=500,
+        policy_kwargs={"net_arch": [256, 256]},
+        seed=0,
+        device="cpu",
+    )
+    model.learn(600)
+    return {"value": 1e3 * per_call(lambda: model.train(gradient_steps=1, batch_size=256), 250)}
+
+
+MEASURES = {
+    "ppo_update": ppo_update,
+    "ppo_train_8": ppo_train_8,
+    "ppo_act": ppo_act,
+    "sac_gradient": sac_gradient,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -17,7 +17,7 @@ from optix_tf.training.rounds import Batches, step_of
 from optix_tf.training.targets import followed
 
 MEASURED = ("critic_grad_norm", "critic_loss", "q_mean", "is_turn", "actor_grad_norm", "actor_loss")
-"""Columns of what the update measures; ``is_turn`` is 1 where the actor learned; only then what follows has a meaning."""
+"""Columns of what the update measures; ``is_turn`` is 1 where the actor learned; else what follows is 0."""
 
 SETTINGS = (
     "actor_rate",
