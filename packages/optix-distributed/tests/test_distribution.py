@@ -15,11 +15,15 @@ FRAMEWORKS = ("torch", "tensorflow", "jax", "flax", "optax", "keras")
 
 def test_the_entry_point_names_the_plugin_module():
     points = distribution("optix-distributed").entry_points.select(group="optix_core.plugins")
-    assert [(point.name, point.value) for point in points] == [("optix-distributed", "optix_distributed.plugin")]
+    assert [(point.name, point.value) for point in points] == [
+        ("optix-distributed", "optix_distributed.plugin")
+    ]
 
 
 def test_its_requirements_are_those_that_it_imports():
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
     names = {requirement.split(">")[0] for requirement in project["dependencies"]}
     assert names == {"numpy", "optix-core", "optix-torch", "torch"}
 

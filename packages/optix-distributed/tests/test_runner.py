@@ -267,3 +267,21 @@ def test_a_resumed_pipeline_draws_other_episodes(pipeline):
 def test_errors_have_codes():
     assert issubclass(ActorError, OptixError)
     assert ActorError.default_code == "E-ACTOR"
+
+
+def test_curves_and_dashboard_show_what_the_actors_do():
+    from optix_core.callbacks.dashboard_model import DashboardModel
+    from optix_core.runs.decision_log import LogEvent
+    from optix_core.runs.scalars import ScalarReader
+
+    facts = {
+        "actors_alive": 2, "lag_mean": 1.25, "lag_max": 2, "queue_depth": 3, "restarts": 1, "steps_discarded": 0,
+        "steps_lost": 40, "rate_0": 900.5, "rate_1": 850.0, "actor_rates": [900.5, 850.0],
+    }  # fmt: skip
+    event = LogEvent(1, "actors", 4, 1024, 0.0, facts)
+    found = ScalarReader().read(event)
+    assert found["actors/lag_mean"] == 1.25
+    assert found["actors/rate_1"] == 850.0
+    model = DashboardModel(10)
+    model.take(event)
+    assert "2 actors  lag 1.2  queue 3  1 restarted  40 lost" in model.progress()

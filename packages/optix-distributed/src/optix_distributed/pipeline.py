@@ -125,6 +125,7 @@ class DistributedPipeline(BasePipeline):
             "steps_lost": now["steps_lost"],
             "actors_alive": now["actors_alive"],
             "learner_busy": now["learner_busy"],
+            **{f"rate_{a}": rate for a, rate in enumerate(now["actor_rates"])},
         }
         log = [("actors", facts)]
         if now["restarts"] > before["restarts"]:

@@ -60,6 +60,7 @@ class DashboardModel:
         self.speed: float | None = None
         self.elapsed = 0.0
         self.events = 0
+        self.actors: dict[str, float] = {}
         self._scalars = ScalarReader()
         self._story = Storyteller()
 
@@ -74,6 +75,8 @@ class DashboardModel:
         if isinstance(elapsed, int | float):
             self.elapsed = float(elapsed)
         self._keep_hyperparams(event, values)
+        if event.kind == "actors":
+            self.actors = {tag.partition("/")[2]: value for tag, value in values.items()}
         if event.kind == "decision":
             self.state = str(event.numbers.get("state") or self.state)
             self.mark = _mark(values) or ("" if event.numbers.get("verdict") is not None else self.mark)
@@ -140,7 +143,24 @@ class DashboardModel:
         parts = [f"{steps} steps", f"{self.window} windows"]
         if self.speed is not None:
             parts.append(f"{short(self.speed)} steps/s")
-        return "  ".join([*parts, duration(self.elapsed)])
+        return "  ".join([*parts, *self.actor_parts(), duration(self.elapsed)])
+
+    def actor_parts(self) -> list[str]:
+        """What is known of actor processes: how many live, how old their data is, what waits, what went wrong."""
+        told = self.actors
+        if not told:
+            return []
+        parts = [f"{told.get('actors_alive', 0.0):.0f} actors", f"lag {told.get('lag_mean', 0.0):.1f}"]
+        if told.get("queue_depth"):
+            parts.append(f"queue {told['queue_depth']:.0f}")
+        for name, word in (
+            ("restarts", "restarted"),
+            ("steps_discarded", "discarded"),
+            ("steps_lost", "lost"),
+        ):
+            if told.get(name):
+                parts.append(f"{short(told[name])} {word}")
+        return parts
 
     def short_line(self) -> str:
         """What matters most, for narrow places."""

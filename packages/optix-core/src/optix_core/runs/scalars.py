@@ -11,7 +11,7 @@ This is the one home of the tags. Loggers use it while a run goes on, exporters 
 | ``hyperparams/*`` | values in force, whenever they change |
 | ``spsa/step_magnitude`` | Euclidean norm of the relative changes of one tuning step, where it is above zero |
 | ``events/improvement``, ``plateau``, ``convergence``, ``degradation`` | 1 when it happens, once |
-| ``live/*``, ``rnd/*`` | counters of live sources, numbers of the exploration bonus |
+| ``live/*``, ``rnd/*``, ``actors/*`` | counters of live sources, numbers of the exploration bonus, of actor processes |
 
 Numbers that are not finite are left out. The step of a point is that of its event: environment steps.
 """
@@ -27,7 +27,7 @@ import numpy as np
 from optix_core.runs.decision_log import LogEvent
 
 _ENTERED = {"COOLING": "plateau", "DORMANT": "convergence", "WATCHDOG": "convergence"}
-_COUNTERS = ("live", "rnd")
+_COUNTERS = ("live", "rnd", "actors")
 
 
 class ScalarReader:
