@@ -2,7 +2,7 @@
 
 This plugin is part of core: it is never a third party, and no switch turns it off (``OPTIX_PLUGINS=`` leaves
 exactly it). Core has no agents, topology mutators or runners:
-:class:`~optix_core.optimizer.Optimizer` is the loop itself, what a runner replaces.
+:class:`~optix_core.optimizer.Optimizer` is the loop itself; a runner replaces where its experience comes from.
 """
 
 from __future__ import annotations
