@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("core", "torch", "tf", "jax", "neuroevo", "distributed")
 FRAMEWORKS = ("torch", "tensorflow", "jax", "flax", "optax", "keras")
-SHELLS = ("tf", "jax", "neuroevo")
+SHELLS = ("tf", "jax")
 
 
 def clean_environ() -> dict[str, str]:
