@@ -19,26 +19,27 @@ NOT_YET: dict[str, str] = {}
 """Agents that presets may name although no installed plugin has them, and why."""
 
 
-def component_of(preset: Preset):
+def components_of(preset: Preset):
+    """The agents of that name, one for each framework."""
     found = [c for c in default_registry().agents() if c.spec.name == preset.algorithm]
     if not found and preset.algorithm in NOT_YET:
         pytest.skip(f"{preset.algorithm}: {NOT_YET[preset.algorithm]}")
     assert found, f"{preset.name} names {preset.algorithm}, which no installed plugin offers"
-    return found[0]
+    return found
 
 
 @pytest.mark.parametrize("preset", all_presets(), ids=lambda p: p.name)
 def test_every_value_is_a_declared_hyperparameter_within_its_range_or_an_option(preset: Preset):
-    component = component_of(preset)
-    given = checked_options(component, dict(preset.agent))
-    hypers = {hyper.name for hyper in component.spec.hyperparams}
-    tuned = {name: value for name, value in given.items() if name in hypers}
-    merge(component.spec.hyperparams, tuned, owner=component.qualified)
+    for component in components_of(preset):
+        given = checked_options(component, dict(preset.agent))
+        hypers = {hyper.name for hyper in component.spec.hyperparams}
+        tuned = {name: value for name, value in given.items() if name in hypers}
+        merge(component.spec.hyperparams, tuned, owner=component.qualified)
 
 
 @pytest.mark.parametrize("preset", all_presets(), ids=lambda p: p.name)
 def test_the_agent_resolves_where_the_environment_can_be_made(preset: Preset):
-    component = component_of(preset)
+    specs = [component.spec for component in components_of(preset)]
     for env in preset.environments:
         try:
             with warnings.catch_warnings():
@@ -49,7 +50,8 @@ def test_the_agent_resolves_where_the_environment_can_be_made(preset: Preset):
             if not preset.requires:
                 raise
             pytest.skip(f"{env} needs {', '.join(preset.requires)}: {error}")
-        assert found.spec == component.spec
+        assert found.spec in specs
+        assert found.spec.framework == "torch"
 
 
 @pytest.mark.parametrize("env", sorted({env for p in all_presets() for env in p.environments}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -50,11 +51,20 @@ def test_names_are_found_lazily_and_listed():
         _ = optix_jax.FlaxNoSuchAgent
 
 
-def test_ppo_fits_both_kinds_of_spaces(monkeypatch):
+def test_ppo_fits_both_kinds_of_spaces():
     assert type(make_agent("PPO", TinyDiscrete(), seed=0, framework="jax")) is FlaxPPOAgent
     assert type(make_agent("PPO", TinyBox(), seed=0, framework="jax")) is FlaxGaussianPPOAgent
-    monkeypatch.setenv("OPTIX_FRAMEWORK", "jax")
-    assert type(make_agent("PPO", TinyDiscrete(), seed=0)) is FlaxPPOAgent
+
+
+def test_the_environment_variable_prefers_jax():
+    program = (
+        "from optix_core import resolve_agent; print(resolve_agent('PPO', 'CartPole-v1').spec.framework)"
+    )
+    env = {**os.environ, "OPTIX_FRAMEWORK": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env
+    )
+    assert done.stdout.strip() == "jax"
 
 
 def test_specs_and_classes_agree_on_what_is_tuned():
