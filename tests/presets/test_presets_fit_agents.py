@@ -73,7 +73,7 @@ def test_what_is_said_to_be_missing_is_missing():
 
 def test_the_tests_can_fail():
     preset = next(p for p in all_presets() if p.name == "cartpole/ppo")
-    component = component_of(preset)
+    component = components_of(preset)[0]
     with pytest.raises(OptixError, match="learning_rat"):
         checked_options(component, {"learning_rat": 1.0})
     with pytest.raises(OptixError, match="clip_ratio"):
