@@ -356,3 +356,14 @@ def test_memory_does_not_grow(make):
     for _ in range(1_000):
         agent.learn(window)
     assert resident() < 1.05 * before
+
+
+@pytest.mark.parametrize("kind", ["discrete", "box"])
+def test_actors_in_other_processes_have_the_present_policy(make, kind):
+    agent = make.built(kind, compiler="graph")
+    acting = agent.numpy_acting()
+    agent.learn(make.window(agent))
+    seen = np.ones((2, 3), np.float32)
+    found = acting.policy.act(seen, np.random.default_rng(0), deterministic=True)
+    np.testing.assert_array_equal(found, agent.act_batch(seen, deterministic=True))
+    assert agent_of(Mine(4), Mine(1)).numpy_acting() is None

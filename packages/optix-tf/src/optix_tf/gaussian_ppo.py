@@ -16,6 +16,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
+from optix_core.acting import NumpyActing, NumpyPolicy
 from optix_core.agents.box_actions import BoxActions
 from optix_core.agents.decay import Decay
 from optix_core.agents.hypers.ppo import GAUSSIAN_NORMALIZES, HYPERS
@@ -117,6 +118,13 @@ class TFGaussianPPOAgent(StoredAgent):
     def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Policy actions as elements of the Box, ``[N, *act]``: [-1, 1] is mapped to it, the rest clipped."""
         return self._actions.to_env(actions)
+
+    def numpy_acting(self) -> NumpyActing | None:
+        """The policy for actors in other processes; None if it is computed by TensorFlow."""
+        policy = self._policy
+        if not isinstance(policy, NumpyPolicy):
+            return None
+        return NumpyActing(policy, normalizer=self._normalizers.observation)
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update on a window; diagnostics are those of :meth:`optix_tf.TFPPOAgent.learn`."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
+from optix_core.acting import NumpyActing, NumpyPolicy
 from optix_core.agents.decay import Decay
 from optix_core.agents.discrete_actions import KINDS, DiscreteActions
 from optix_core.agents.hypers.ppo import HYPERS
@@ -141,6 +142,13 @@ class TFPPOAgent(StoredAgent):
     def action_probs_batch(self, observations: NDArray[Any]) -> NDArray[Any]:
         """The same ``[N, A]`` for observations ``[N, *obs]``."""
         return self._policy.probabilities(observations)
+
+    def numpy_acting(self) -> NumpyActing | None:
+        """The policy for actors in other processes; None if it is computed by TensorFlow."""
+        policy = self._policy
+        if not isinstance(policy, NumpyPolicy):
+            return None
+        return NumpyActing(policy, normalizer=self._normalizers.observation, accepts_masks=True)
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update on a window.
