@@ -88,7 +88,7 @@ def test_siblings_are_never_pinned_to_one_version(wheels: dict[str, Path], name:
     assert all(">=" in r and "<1" in r and "==" not in r.split(";")[0] for r in siblings), siblings
     hard = [r for r in requires if "extra ==" not in r]
     frameworks = [r for r in hard if r.startswith(FRAMEWORKS)]
-    assert len(frameworks) == (1 if name in {"torch", "distributed"} else 0), hard
+    assert len(frameworks) == (1 if name in {"torch", "distributed", "neuroevo"} else 0), hard
     if name in SHELLS:
         assert hard == ["optix-core<1,>=0.1"]
         assert "not built yet" in meta["Summary"]

@@ -172,6 +172,17 @@ def _of_plugin(name: str) -> NeuronType:
     return register_neuron_type(made)
 
 
+def _of_a_plugin(name: str) -> NeuronType | None:
+    """The type that a plugin offers under that name (hook ``optix_neuron_types``), made known; None if none does."""
+    from optix_core.plugins.lookup import create
+    from optix_core.plugins.registry import default_registry
+
+    offered = [c for c in default_registry().neuron_types() if c.spec.name == name]
+    if not offered:
+        return None
+    return register_neuron_type(create(default_registry().neuron_type(name), (), {}))
+
+
 def neuron_types() -> Mapping[str, NeuronType]:
     """All known types by name."""
     _built_in()
