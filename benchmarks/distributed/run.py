@@ -1,8 +1,8 @@
 """What do actors in processes of their own cost, and what do they save? ``dev.py bench distributed``.
 
 Costs are processor time of all processes, start-up left out: of two runs of different length, the difference divided by
-the steps between them. Only steps that were learned from count. Contenders take turns. Rates on the clock are given for an
-environment that waits; of one that computes they say how many processors were free.
+the steps between them. Only steps that were learned from count. Contenders take turns. Rates on the clock are given for
+an environment that waits; of one that computes they say how many processors were free.
 """
 
 # needs-peers
@@ -56,7 +56,7 @@ def costs(rounds):
 
 
 def waiting(seconds=4.0, wait_s=0.002):
-    """Steps a second on the clock where every step waits 2 ms: one process, 2 actors, 8 actors, one environment each."""
+    """Steps a second on the clock where every step waits 2 ms: one process, 2 and 8 actors, one environment each."""
     found = {}
     for name, actors, backend in (
         ("one process", 1, "inline"),

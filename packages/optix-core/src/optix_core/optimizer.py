@@ -79,7 +79,9 @@ class Optimizer:
         if n_envs < 1:
             raise ConfigError(f"n_envs is {n_envs}; expected at least 1")
         if runner is None and runner_options:
-            raise ConfigError(f"runner_options ({', '.join(runner_options)}) need runner=, the name of a runner")
+            raise ConfigError(
+                f"runner_options ({', '.join(runner_options)}) need runner=, the name of a runner"
+            )
         if runner is not None and async_envs:
             raise ConfigError("runner= has its own processes for environments; leave async_envs=False")
         self.seed = fresh_root_seed() if seed is None else seed

@@ -32,7 +32,9 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         "--run-dir", metavar="DIR", help="directory of this run; a new one below ./optix_runs by default"
     )
     parser.add_argument(
-        "--runner", metavar="NAME", help="who collects: async has processes that collect while the agent learns"
+        "--runner",
+        metavar="NAME",
+        help="who collects: async has processes that collect while the agent learns",
     )
     parser.add_argument("--actors", type=int, metavar="N", help="processes of the runner")
     parser.add_argument(

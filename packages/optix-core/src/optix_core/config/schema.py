@@ -28,8 +28,8 @@ TOP: dict[str, Field] = {
     "async_envs": Field(kinds=("bool",), default=False, help="environments in processes of their own"),
     "runner": Field(
         kinds=("str", "table", "none"),
-        help="who collects, for example async: actors that collect while the agent learns; or a table with its name and "
-        "options; none: this process",
+        help="who collects, for example async: actors that collect while the agent learns; or a table with its name "
+        "and options; none: this process",
     ),
     "window_size": Field(
         kinds=("int", "none"), low=1, help="steps per environment in one window; none: chosen"

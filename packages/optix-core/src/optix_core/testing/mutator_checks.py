@@ -40,7 +40,9 @@ def signals_for(graph: GraphView, seed: int) -> Signals:
     drives = {n.id: sum(abs(e.weight) for e in edges if e.src == n.id) for n in neurons}
     return Signals(
         activity={n.id: float(rng.uniform(0.0, 1.0)) for n in neurons},
-        bias_gradients={n.id: drives[n.id] * float(rng.uniform(0.0, 1.0)) for n in neurons if n.role != "input"},
+        bias_gradients={
+            n.id: drives[n.id] * float(rng.uniform(0.0, 1.0)) for n in neurons if n.role != "input"
+        },
         correlation={
             (a, b): float(rng.uniform(0.9, 1.0)) for i, a in enumerate(hidden) for b in hidden[i + 1 :]
         },
