@@ -136,4 +136,4 @@ _EXPORTS = {
     "resolve_agent": ".factory",
 }
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)
