@@ -616,6 +616,12 @@ def test_a_policy_that_stands_still_is_not_called_collapsed():
     assert count <= 4
 
 
+def test_a_rollback_that_does_not_help_is_known_before_its_cool_down_is_over():
+    decisions = play_with_errors([*CLIMB, *[31.0] * 3, *[30.0] * 3], [8.0] * 14)
+    assert [Action.ROLL_BACK in d.actions for d in decisions[-6:]] == [False, False, True] * 2
+    assert decisions[-1].snapshot.fruitless_rollbacks == 2
+
+
 def test_after_the_level_was_accepted_the_old_one_is_forgotten():
     config = replace(NO_PROBE, max_rollbacks=1)
     decisions = play_with_errors([*CLIMB, *[30.0, 31.0] * 10], [8.0] * 28, config=config)

@@ -59,7 +59,8 @@ class LoopConfig:
         degradation_sigmas: Standard errors by which the recent mean must lie below the level, > 0; a quarter more for a
             sudden jump, which is judged against what autocorrelated noise would have done next. The default allows
             less than one false alarm in 500 evaluations of stationary noise (benchmarks/loop).
-        rollback_cooldown: Evaluations after a rollback without tuning or another one, >= 0.
+        rollback_cooldown: Evaluations after a rollback without tuning, and without another one unless episodes prove a
+            collapse, >= 0.
         max_rollbacks: Rollbacks without a new best after which the lower level is accepted as the new reference, >= 1.
         max_failures: Failed evaluations in a row that end the run, >= 1.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from optix_core.loop.degradation import examine_drop, follow_loss, has_collapsed
+from optix_core.loop.degradation import Drop, examine_drop, follow_loss, has_collapsed
 from optix_core.loop.evidence import examine
 from optix_core.loop.history import push_score, remember_drop
 from optix_core.loop.records import (
@@ -131,13 +131,16 @@ def _judge_best(draft: _Draft, report: WindowReport, config: LoopConfig) -> None
 def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: float) -> None:
     """A finite score: push it, look for a drop, then for a rise and for convergence."""
     draft.snapshot = push_score(draft.snapshot, score, config, score_se=report.score_se)
-    if not report.probing and draft.snapshot.cooldown == 0:
-        drop = examine_drop(draft.snapshot, config)
+    if not report.probing:
+        settled = draft.snapshot.cooldown == 0
+        drop = examine_drop(draft.snapshot, config) if settled else Drop(False)
         draft.numbers |= drop.numbers
+        # right after a rollback the scores before say nothing about now, but the episodes behind each score still do
         if drop.degraded or _collapsed(draft, report, config, score):
             _degraded(draft, report, config)
             return
-        draft.snapshot = remember_drop(draft.snapshot, drop.drop, config)
+        if settled:
+            draft.snapshot = remember_drop(draft.snapshot, drop.drop, config)
     before = draft.snapshot
     evidence = examine(before, config)
     draft.numbers |= evidence.numbers
