@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,11 @@ def test_no_module_is_longer_than_a_reader_can_hold():
         if (n := len(p.read_text(encoding="utf-8").splitlines())) > LONGEST
     }
     assert long == {}
+
+
+def test_types_are_checked_in_every_distribution() -> None:
+    """Pyright says nothing about an ``include`` that matches no file."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pyright"]
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "packages").glob("*/src")}
+    assert set(settings["include"]) == sources | {"dev.py"}
+    assert set(settings["strict"]) <= sources
