@@ -92,18 +92,7 @@ def vtrace(
     Raises:
         ValueError: Shapes differ, are not ``[T, N]``, or a scalar is out of its range.
     """
-    check_unit(gamma=gamma, lam=lam)
-    for name, bound in (("rho_bar", rho_bar), ("c_bar", c_bar), ("pg_rho_bar", pg_rho_bar)):
-        if bound is not None and not bound >= 0.0:
-            raise ValueError(f"{name} is {bound}; it must be at least 0, or None for no bound")
-    if (c_bar is None and rho_bar is not None) or (
-        c_bar is not None and rho_bar is not None and c_bar > rho_bar
-    ):
-        warnings.warn(
-            f"c_bar ({c_bar}) is above rho_bar ({rho_bar}); V-trace is only known to contract where it is not",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    check_numbers(gamma, lam, rho_bar, c_bar, pg_rho_bar)
     r, v, following = np.asarray(rewards), np.asarray(values), np.asarray(next_values)
     single = all(x.dtype == np.float32 for x in (r, v))
     dtype = np.dtype(np.float32 if single else np.float64)
@@ -137,6 +126,24 @@ def vtrace(
     ahead[:-1] = np.where(goes_on[:-1], lam * vs[1:] + (1.0 - lam) * v[1:], bootstrap[:-1])
     advantages = _bounded(rhos, pg_rho_bar) * (r + gamma * ahead - v)
     return VTrace(vs, advantages, rhos, deltas)
+
+
+def check_numbers(
+    gamma: float, lam: float, rho_bar: float | None, c_bar: float | None, pg_rho_bar: float | None
+) -> None:
+    """Raise ValueError if a number of :func:`vtrace` is out of its range; warn of bounds the theory does not cover."""
+    check_unit(gamma=gamma, lam=lam)
+    for name, bound in (("rho_bar", rho_bar), ("c_bar", c_bar), ("pg_rho_bar", pg_rho_bar)):
+        if bound is not None and not bound >= 0.0:
+            raise ValueError(f"{name} is {bound}; it must be at least 0, or None for no bound")
+    if (c_bar is None and rho_bar is not None) or (
+        c_bar is not None and rho_bar is not None and c_bar > rho_bar
+    ):
+        warnings.warn(
+            f"c_bar ({c_bar}) is above rho_bar ({rho_bar}); V-trace is only known to contract where it is not",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def compute_vtrace_targets(
