@@ -90,6 +90,13 @@ MUTATORS: tuple[MutatorSpec, ...] = (
         needs=frozenset({"edge_gradients"}),
     ),
     MutatorSpec(
+        name="add_random_edge",
+        factory=f"{_ROOM}.random_growth:AddRandomEdge",
+        summary="adds any missing edge; for a fitness without gradients",
+        operation="grow",
+        function_preserving=True,
+    ),
+    MutatorSpec(
         name="add_neuron",
         factory=f"{_ROOM}.growing:AddNeuron",
         summary="adds a neuron with random incoming weights and outgoing ones of 0",
