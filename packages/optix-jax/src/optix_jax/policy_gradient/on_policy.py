@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from optix_core.acting import NumpyActing, NumpyPolicy
 from optix_core.agents.box_actions import BoxActions
 from optix_core.agents.decay import Decay
 from optix_core.agents.discrete_actions import DiscreteActions
@@ -74,6 +75,15 @@ class PPOAgent(StoredAgent):
     def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Policy actions as elements of the action space, ``[N, *act]`` in its dtype; a Box clips what lies beyond."""
         return self._actions.to_env(actions)
+
+    def numpy_acting(self) -> NumpyActing | None:
+        """The policy for actors in other processes; None if it is computed by JAX."""
+        policy = self._policy
+        if not isinstance(policy, NumpyPolicy):
+            return None
+        return NumpyActing(
+            policy, normalizer=self._normalizers.observation, accepts_masks=self.accepts_action_masks
+        )
 
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One PPO update on a window; diagnostics are described in ``UpdateReport``, NaN losses mean that it failed.
