@@ -8,10 +8,10 @@ from optix_core._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from optix_neuroevo.population.evolution import Population as Population
-    from optix_neuroevo.population.running import Evolved as Evolved
-    from optix_neuroevo.population.running import evolve as evolve
     from optix_neuroevo.population.fitness import EpisodeReturn as EpisodeReturn
     from optix_neuroevo.population.genome import Genome as Genome
+    from optix_neuroevo.population.running import Evolved as Evolved
+    from optix_neuroevo.population.running import evolve as evolve
     from optix_neuroevo.population.settings import PopulationSettings as PopulationSettings
 
 _EXPORTS = {

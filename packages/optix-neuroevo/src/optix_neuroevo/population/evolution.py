@@ -147,11 +147,11 @@ class Population:
         changes: dict[str, int] = {"elite": 0, "crossover": 0}
         for s, count in zip(fertile, shares, strict=True):
             parents = s.members[: max(1, math.ceil(settings.survival * len(s.members)))]
-            if count and len(s.members) >= settings.elite_from:
-                children.append(self.genomes[s.members[0]])
+            elite = self.genomes[s.members[0]] if count and len(s.members) >= settings.elite_from else None
+            if elite is not None:
+                children.append(elite)
                 changes["elite"] += 1
-                count -= 1
-            for _ in range(count):
+            for _ in range(count - (elite is not None)):
                 at = parents[int(rng.integers(len(parents)))]
                 child = self.genomes[at]
                 if rng.random() < settings.crossover:

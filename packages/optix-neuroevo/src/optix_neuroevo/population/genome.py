@@ -93,8 +93,8 @@ class Genome:
             names[name] = name if kept else _free(_sits(name, gene, found, names), neurons)
             neurons[names[name]] = gene
         edges: dict[str, EdgeGene] = {}
-        for edge in found:
-            edge = replace(edge, src=names[edge.src], dst=names[edge.dst])
+        for was in found:
+            edge = replace(was, src=names[was.src], dst=names[was.dst])
             edges[_free(f"{edge.src}>{edge.dst}@{edge.delay}", edges)] = edge
         return cls(neurons=neurons, edges=edges, dale_mode=graph.dale_mode)
 
@@ -134,8 +134,15 @@ class Genome:
         """What :meth:`to_state` described."""
         return cls(
             neurons={
-                str(name): NeuronGene(*map(str, kinds), tuple(float(v) for v in numbers))  # pyright: ignore[reportArgumentType]
-                for name, *kinds, numbers in state["neurons"]
+                str(name): NeuronGene(
+                    str(role),
+                    str(kind),
+                    str(activation),
+                    str(cell),
+                    str(region),
+                    tuple(float(v) for v in numbers),
+                )
+                for name, role, kind, activation, cell, region, numbers in state["neurons"]
             },
             edges={
                 str(name): EdgeGene(str(src), str(dst), int(delay), float(weight))

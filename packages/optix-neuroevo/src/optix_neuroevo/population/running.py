@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from optix_core.errors import ConfigError
 from optix_neuroevo.graph.neuron_graph import NeuronGraph
@@ -99,7 +99,7 @@ def _fitness(task: Any, episodes: int, max_steps: int | None) -> tuple[Fitness, 
         raise ConfigError(f"the task is an environment, the id of one, or a fitness function, not {task!r}")
     if (episodes, max_steps) != (1, None):
         raise ConfigError("episodes and max_steps belong to environments; a fitness function runs its own")
-    return task, _nothing
+    return cast("Fitness", task), _nothing
 
 
 def _nothing() -> None:

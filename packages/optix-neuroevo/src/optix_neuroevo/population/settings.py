@@ -14,7 +14,9 @@ _SHARES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PopulationSettings:
-    """How a population evolves. Defaults follow Stanley & Miikkulainen 2002 (section 4.1) where the paper names a number.
+    """How a population evolves.
+
+    Defaults are those of Stanley & Miikkulainen 2002 (section 4.1) where the paper names a number and has the option.
 
     Attributes:
         size: Genomes per generation, at least 2.
@@ -52,7 +54,7 @@ class PopulationSettings:
     unmatched_weight: float = 1.0
     number_weight: float = 0.4
     small: int = 20
-    target_species: int | None = None
+    target_species: int | None = 10
     threshold_step: float = 0.2
     stagnation: int = 15
     standstill: int = 20
