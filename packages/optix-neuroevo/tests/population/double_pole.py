@@ -43,8 +43,7 @@ def advance(state: Pole, force: float) -> Pole:
     c = slopes(tuple(s + 0.5 * DT * d for s, d in zip(state, b)), force)  # type: ignore[arg-type]
     e = slopes(tuple(s + DT * d for s, d in zip(state, c)), force)  # type: ignore[arg-type]
     return tuple(  # type: ignore[return-value]
-        s + DT / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
-        for s, k1, k2, k3, k4 in zip(state, a, b, c, e)
+        s + DT / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4) for s, k1, k2, k3, k4 in zip(state, a, b, c, e)
     )
 
 
