@@ -358,9 +358,10 @@ def _of_agent(agent: Any) -> tuple[Networks, Normalizers, NumpyActing, Mapping[s
         normalizers, Normalizers
     ):
         raise ConfigError(
-            f"{type(agent).__name__} has no actor and critic of PyTorch to train with V-trace; give a "
-            "PPO, Gaussian PPO or "
-            "recurrent PPO agent of optix-torch, or actor, critic and optimizer"
+            f"{type(agent).__name__} has no actor and critic of PyTorch, which is what AsyncActorLearner trains. PPO "
+            "and Gaussian PPO of every framework learn from actors with "
+            'Optimizer(agent, env, runner="async"); or give a PPO, Gaussian PPO or recurrent PPO agent of optix-torch, '
+            "or actor, critic and optimizer"
         )
     return networks, normalizers, acting_of(agent), agent.get_hyperparams().params
 
