@@ -2,7 +2,7 @@
 
 Poles of 1 m and 0.1 m (half lengths 0.5 and 0.05) of 0.1 and 0.01 kg on a cart of 1 kg; friction of the joints 2e-6.
 An episode is over beyond 2.4 m or 36 degrees. The force is 10 N times the action in [-1, 1], held for two Runge-Kutta
-steps of 0.01 s. It begins at rest with the long pole 4 degrees off. Equations as in Gomez & Miikkulainen 1999, appendix.
+steps of 0.01 s. It begins at rest with the long pole 4 degrees off.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ def slopes(state: Pole, force: float) -> Pole:
 def advance(state: Pole, force: float) -> Pole:
     """One classical Runge-Kutta step."""
     a = slopes(state, force)
-    b = slopes(tuple(s + 0.5 * DT * d for s, d in zip(state, a)), force)  # type: ignore[arg-type]
-    c = slopes(tuple(s + 0.5 * DT * d for s, d in zip(state, b)), force)  # type: ignore[arg-type]
-    e = slopes(tuple(s + DT * d for s, d in zip(state, c)), force)  # type: ignore[arg-type]
+    b = slopes(tuple(s + 0.5 * DT * d for s, d in zip(state, a, strict=False)), force)  # type: ignore[arg-type]
+    c = slopes(tuple(s + 0.5 * DT * d for s, d in zip(state, b, strict=False)), force)  # type: ignore[arg-type]
+    e = slopes(tuple(s + DT * d for s, d in zip(state, c, strict=False)), force)  # type: ignore[arg-type]
     return tuple(  # type: ignore[return-value]
-        s + DT / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4) for s, k1, k2, k3, k4 in zip(state, a, b, c, e)
+        s + DT / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+        for s, k1, k2, k3, k4 in zip(state, a, b, c, e, strict=False)
     )
 
 

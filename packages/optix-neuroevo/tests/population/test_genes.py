@@ -10,6 +10,7 @@ import pytest
 from optix_neuroevo import NeuronGraph, layered_graph
 from optix_neuroevo.mutators.editing import GraphEditor
 from optix_neuroevo.population.genome import Genome, distance
+from optix_neuroevo.population.lending import Lending
 from optix_neuroevo.population.settings import PopulationSettings
 from optix_neuroevo.population.species import Species, judge, offspring, speciate
 from optix_neuroevo.population.variation import StructuralVariation, crossed, perturbed
@@ -139,8 +140,26 @@ def test_mutators_change_structure_within_their_limits_and_new_genes_are_awake()
     for _ in range(8):
         grown = back(grown, rng)[0]
     delays = {e.delay for e in grown.edges.values()}
-    assert delays <= {0, 1, 2} and len(delays) > 1
+    assert delays <= {0, 1, 2}
+    assert len(delays) > 1
     assert all(e.weight != 0.0 for e in grown.edges.values())
+
+
+@pytest.mark.parametrize("mode", ["clamp", "softplus"])
+def test_a_lent_graph_is_that_of_the_genome_and_has_no_past(mode: str) -> None:
+    rng = np.random.default_rng(3)
+    start = layered_graph(2, 4, 2, rng, recurrent_delay=1, neuron="trainable_gru", dale=True, dale_mode=mode)
+    lend, genome = Lending(), Genome.of(start)
+    for turn in range(6):
+        graph, own = lend(genome, 0), genome.express()
+        for _ in range(3):
+            x = rng.standard_normal(2)
+            np.testing.assert_array_equal(graph.forward(x), own.forward(x))
+        if turn == 3:
+            graph.remove_neuron(graph.hidden_ids[0])  # a borrower that does what it should not
+        genome = perturbed(genome, SETTINGS, rng)
+    lent = [lend(perturbed(genome, SETTINGS, rng), 0) for _ in range(3)]
+    assert len({id(g) for g in lent}) == (1 if mode == "clamp" else 3)
 
 
 def test_genomes_join_the_first_species_that_is_near_enough() -> None:
@@ -173,14 +192,17 @@ def test_what_stands_still_has_no_offspring_but_the_champions_species_has() -> N
 
     scores = [1.0, 5.0, 3.0]
     fertile, why = judge(three(), scores, SETTINGS, generation=SETTINGS.stagnation - 1, improved=0)
-    assert len(fertile) == 3 and not why
+    assert len(fertile) == 3
+    assert not why
     fertile, why = judge(three(), scores, SETTINGS, generation=SETTINGS.stagnation, improved=0)
     assert [s.number for s in fertile] == [1]
     assert set(why) == {0, 2}
     risen = [11.0, 5.0, 3.0]
     found = three()
     fertile, _ = judge(found, risen, SETTINGS, generation=SETTINGS.stagnation, improved=15)
-    assert [s.number for s in fertile] == [0] and found[0].improved == SETTINGS.stagnation
+    assert [s.number for s in fertile] == [0]
+    assert found[0].improved == SETTINGS.stagnation
     lively = [Species(n, g, 0, best=-1.0, members=[n]) for n in range(3)]
     fertile, why = judge(lively, scores, SETTINGS, generation=40, improved=40 - SETTINGS.standstill)
-    assert [s.number for s in fertile] == [1, 2] and "stood still" in why[0]
+    assert [s.number for s in fertile] == [1, 2]
+    assert "stood still" in why[0]

@@ -168,7 +168,9 @@ def test_all_genomes_of_a_generation_are_evaluated_on_equal_terms() -> None:
     population = Population(no_hidden, settings=small(), seed=0)
     population.step(listening)
     population.step(listening)
-    assert len(set(seen[:24])) == 1 and len(set(seen[24:])) == 1 and seen[0] != seen[24]
+    assert len(set(seen[:24])) == 1
+    assert len(set(seen[24:])) == 1
+    assert seen[0] != seen[24]
 
 
 def test_a_fitness_that_is_no_number_stops_the_generation_and_changes_nothing() -> None:

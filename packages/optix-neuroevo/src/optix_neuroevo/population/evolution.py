@@ -15,6 +15,7 @@ from optix_core.state import State, generator_state, restore_generator
 from optix_neuroevo.graph.neuron_graph import NeuronGraph
 from optix_neuroevo.population.fitness import Fitness
 from optix_neuroevo.population.genome import Genome
+from optix_neuroevo.population.lending import Lending
 from optix_neuroevo.population.settings import PopulationSettings
 from optix_neuroevo.population.species import Species, judge, offspring, speciate
 from optix_neuroevo.population.variation import RATES, Rates, StructuralVariation, crossed, perturbed
@@ -67,7 +68,7 @@ class Population:
         self.settings = settings or PopulationSettings()
         self._structural = StructuralVariation(mutators, self.settings)
         self._seed, self._log_to = int(seed), log
-        self._rng = np.random.default_rng(seed)
+        self._rng, self._lend = np.random.default_rng(seed), Lending()
         self.genomes = [Genome.of(graph_factory(self._rng)) for _ in range(self.settings.size)]
         if len({_ends(g) for g in self.genomes}) != 1:
             raise ConfigError("the graphs of the first generation differ in their inputs or outputs")
@@ -134,7 +135,7 @@ class Population:
 
     def _evaluate(self, fitness: Fitness, genome: Genome) -> float:
         rng = np.random.default_rng((self._seed, self.generation))  # of the generation, not of the genome
-        value = float(fitness(genome.express(self._seed), rng))
+        value = float(fitness(self._lend(genome, self._seed), rng))
         if not math.isfinite(value):
             raise ValueError(f"a fitness must be finite, got {value} in generation {self.generation}")
         return value

@@ -11,7 +11,8 @@ from optix_core.errors import ConfigError
 from optix_neuroevo.graph.neuron_graph import NeuronGraph
 
 Fitness = Callable[[NeuronGraph, np.random.Generator], float]
-"""Larger is better. The generator is the same for all genomes of a generation: they are compared on equal terms."""
+"""Larger is better. The graph is lent for the call: copy what is to stay. The generator is the same for all genomes of
+a generation: they are compared on equal terms."""
 
 
 class EpisodeReturn:
