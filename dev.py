@@ -260,10 +260,8 @@ def call(command: list[str], changes: dict[str, str | None] | None = None, *, go
     After an interrupt we stop when our own work would go on.
     """
     children: list[subprocess.Popen[bytes]] = []
-    with (
-        passing_signals_on(children) as asked,
-        subprocess.Popen(command, cwd=ROOT, env=surroundings(changes)) as child,
-    ):
+    env = surroundings(changes)
+    with passing_signals_on(children) as asked, subprocess.Popen(command, cwd=ROOT, env=env) as child:
         children.append(child)
         if signal.SIGTERM in asked:
             child.terminate()

@@ -55,7 +55,7 @@ STOPPING = (
         random=-33.3,
     ),
 )
-STOPPING_SEEDS = 4
+STOPPING_SEEDS = 5
 LEAST_SHARE = 0.95
 """Of the way from random to the best that the same run ever reaches when nothing stops it."""
 MOST_FALSE_STOPS = 1 / 20
