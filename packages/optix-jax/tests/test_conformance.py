@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from optix_core.testing import AgentConformance
 
 
@@ -9,6 +11,7 @@ class TestPPO(AgentConformance):
     agent = "optix-jax:PPO"
 
 
+@pytest.mark.slow  # a variant of one that is always run
 class TestPPOWithStatistics(AgentConformance):
     agent = "optix-jax:PPO"
     options = {"normalize_observations": True, "normalize_rewards": True}  # noqa: RUF012

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from optix_core.testing import AgentConformance
 
 SMALL = {"hidden_sizes": (32, 32), "batch_size": 32}
@@ -11,6 +13,7 @@ class TestDQN(AgentConformance):
     agent = "optix-jax:DQN"
 
 
+@pytest.mark.slow  # a variant of one that is always run
 class TestDQNWithEverything(AgentConformance):
     agent = "optix-jax:DQN"
     options = {"dueling": True, "per_alpha": 0.6, "n_step": 3}  # noqa: RUF012
@@ -21,6 +24,7 @@ class TestSAC(AgentConformance):
     options = SMALL
 
 
+@pytest.mark.slow  # a variant of one that is always run
 class TestSACWithStatistics(AgentConformance):
     agent = "optix-jax:SAC"
     # statistics move with the first window; weights shall move with it too, for they are stored together
