@@ -76,6 +76,26 @@ def test_different_changes_give_different_ids() -> None:
     assert f"{relay}#2" in second.neurons
 
 
+def test_what_a_new_neuron_reads_feeds_and_is_all_name_it() -> None:
+    graph = NeuronGraph(seed=0)
+    for name in ("i", "j"):
+        graph.add_neuron("input", neuron_id=name)
+    for name in ("o", "p"):
+        graph.add_neuron("output", "linear", name)
+    known = Genome.of(graph).neurons
+
+    def name_of(read: str, fed: str, delay: int = 0, activation: str = "tanh") -> str:
+        twin = graph.copy()
+        new = twin.add_neuron("hidden", activation)
+        twin.add_edge(read, new, 1.0, delay)
+        twin.add_edge(new, fed, 1.0)
+        return list(Genome.of(twin, known).neurons)[-1]
+
+    places = [("i", "o"), ("j", "o"), ("i", "p"), ("i", "o", 1), ("i", "o", 0, "relu")]
+    assert len({name_of(*place) for place in places}) == len(places)  # type: ignore[arg-type]
+    assert name_of("i", "o") == name_of("i", "o")
+
+
 def test_distance_is_symmetric_zero_for_equals_and_as_the_equation_says() -> None:
     a, b = line(1.0), line(3.0)
     assert gap(a, a) == 0.0

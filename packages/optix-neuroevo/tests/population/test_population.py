@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -60,7 +61,9 @@ def small(**others: float) -> PopulationSettings:
 
 def busy(seed: int = 3) -> Population:
     rates = {"insert_on_edge": 0.3, "add_random_edge": 0.3, "add_neuron": 0.1}
-    return Population(no_hidden, mutators=rates, settings=small(max_delay=1), seed=seed)
+    return Population(
+        no_hidden, mutators=rates, settings=small(max_delay=1, stagnation=4, standstill=3), seed=seed
+    )
 
 
 def test_equal_seeds_give_equal_runs_and_others_do_not() -> None:
@@ -79,16 +82,17 @@ def noisy(graph: NeuronGraph, rng: np.random.Generator) -> float:
 
 def test_a_resumed_population_goes_on_as_if_it_had_never_stopped() -> None:
     whole = busy()
-    for _ in range(6):
+    for _ in range(14):
         whole.step(noisy)
     first = busy()
-    for _ in range(3):
+    for _ in range(9):
         first.step(noisy)
     kept = json.loads(json.dumps(first.state_dict()))  # plain data
     second = busy(seed=99)
     second.load_state_dict(kept)
-    for _ in range(3):
+    for _ in range(5):
         second.step(noisy)
+    assert any("stood still" in r.get("why", "") for r in second.records)  # what was counted before matters
     assert second.state_dict() == whole.state_dict()
     assert list(second.records) == list(whole.records)[-len(second.records) :]
     np.testing.assert_array_equal(answers(second.best_graph()), answers(whole.best_graph()))
@@ -158,6 +162,24 @@ def test_the_champion_never_gets_worse_and_records_say_when_it_got_better() -> N
     json.dumps(told)
 
 
+def test_the_structure_of_the_fitter_parent_is_inherited() -> None:
+    made = iter(range(100))
+
+    def half_and_half(rng: np.random.Generator) -> NeuronGraph:
+        graph = no_hidden(rng)
+        if next(made) % 2:
+            graph.add_edge("a", "out", 0.5, delay=1)
+        return graph
+
+    settings = PopulationSettings(
+        size=100, threshold=1e6, crossover=1.0, perturb=0.0, survival=1.0, target_species=None
+    )
+    population = Population(half_and_half, mutators={}, settings=settings, seed=0)
+    population.step(lambda graph, rng: float(graph.n_edges()))
+    fitter = sum(len(genome.edges) == 3 for genome in population.genomes)
+    assert 65 <= fitter <= 85  # three of four pairs have such a parent; one of four has two of them
+
+
 def test_all_genomes_of_a_generation_are_evaluated_on_equal_terms() -> None:
     seen: list[float] = []
 
@@ -208,8 +230,6 @@ def cart_pole_graph(rng: np.random.Generator) -> NeuronGraph:
 def test_an_environment_is_solved_by_its_id() -> None:
     found = evolve("CartPole-v1", cart_pole_graph, population=20, generations=10, target=500.0, seed=0)
     assert found.solved
-    import gymnasium
-
     env = gymnasium.make("CartPole-v1")
     try:
         again = EpisodeReturn(env, episodes=3)(found.graph, np.random.default_rng(123))
@@ -218,6 +238,37 @@ def test_an_environment_is_solved_by_its_id() -> None:
     finally:
         env.close()
     assert again > 100.0  # on other episodes; a random policy earns about 20
+
+
+class Told(gymnasium.Env):
+    """Ten steps, each worth the action (its first element)."""
+
+    def __init__(self, action_space: gymnasium.Space) -> None:
+        self.observation_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+        self.action_space, self.steps = action_space, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.steps += 1
+        return np.zeros(1, np.float32), float(np.reshape(action, -1)[0]), self.steps == 10, False, {}
+
+
+def test_the_largest_output_is_the_action_and_continuous_ones_are_clipped() -> None:
+    graph, rng = NeuronGraph(seed=0), np.random.default_rng(0)
+    graph.add_neuron("input")
+    for bias in (0.3, 0.9, -2.0):
+        graph.add_neuron("output", "linear", bias=bias)
+    discrete = Told(gymnasium.spaces.Discrete(3, start=5))
+    assert EpisodeReturn(discrete, episodes=2)(graph, rng) == 60.0
+    assert EpisodeReturn(discrete, max_steps=4)(graph, rng) == 24.0
+    box = Told(gymnasium.spaces.Box(-0.5, 0.25, (3,)))
+    assert EpisodeReturn(box)(graph, rng) == 2.5
+    with pytest.raises(ConfigError, match="MultiBinary"):
+        EpisodeReturn(Told(gymnasium.spaces.MultiBinary(3)))
 
 
 def test_options_without_a_meaning_are_refused() -> None:
