@@ -11,11 +11,10 @@ import pytest
 from optix_core.plugins.registry import Registry
 from optix_core.testing.components import CHECKS_BY_KIND, check_component
 
-COMPONENTS = [
-    (c.spec.kind, c.qualified)
-    for c in Registry().components()
-    if c.record.first_party and c.spec.kind in {"agent", *CHECKS_BY_KIND}
-]
+FIRST_PARTY = [(c.spec.kind, c.qualified) for c in Registry().components() if c.record.first_party]
+COMPONENTS = [(kind, name) for kind, name in FIRST_PARTY if kind in CHECKS_BY_KIND and kind != "agent"]
+AGENTS = [name for kind, name in FIRST_PARTY if kind == "agent"]
+PACKAGES = Path(__file__).parents[2] / "packages"
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +34,19 @@ def test_it_conforms(kind: str, name: str) -> None:
     assert report.ok, str(report)
 
 
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_is_checked_in_the_suite_of_its_distribution(name: str) -> None:
+    """With one framework in the process; here there are three."""
+    suite = PACKAGES / name.split(":")[0] / "tests"
+    checked = [
+        path for path in suite.rglob("test_*.py") if f'    agent = "{name}"\n' in path.read_text("utf-8")
+    ]
+    assert checked
+    assert any("AgentConformance" in path.read_text("utf-8") for path in checked)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for kind, name in COMPONENTS if kind == "agent"])
+@pytest.mark.parametrize("name", AGENTS)
 def test_agents_learn_what_they_should(name: str) -> None:
     from optix_core.testing import check_agent
 
@@ -45,5 +55,5 @@ def test_agents_learn_what_they_should(name: str) -> None:
 
 
 def test_there_is_something_to_ask() -> None:
-    kinds = {kind for kind, _ in COMPONENTS}
+    kinds = {kind for kind, _ in FIRST_PARTY}
     assert kinds >= {"agent", "pipeline", "tuner", "callback", "evaluator"}
