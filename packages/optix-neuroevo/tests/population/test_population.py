@@ -7,6 +7,7 @@ import json
 import gymnasium
 import numpy as np
 import pytest
+from double_pole import balanced
 
 from optix_core.errors import ConfigError, IncompatibleCheckpoint
 from optix_neuroevo import NeuronGraph
@@ -15,6 +16,7 @@ from optix_neuroevo.population import EpisodeReturn, Population, PopulationSetti
 INPUTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 EXCLUSIVE_OR = np.array([0.0, 1.0, 1.0, 0.0])
 PUBLISHED = 4755  # evaluations, mean of 100 runs: Stanley & Miikkulainen 2002, section 4.2
+PUBLISHED_TWO_POLES = 3600  # the same for two poles with velocities: section 4.3
 
 
 def answers(graph: NeuronGraph) -> np.ndarray:
@@ -137,10 +139,11 @@ def test_every_generation_keeps_the_invariants_of_species() -> None:
         for s in population.species:
             assert s.representative in [evaluated[at] for at in s.members]
         for s in population.species:  # champions of large species live on unchanged
-            if len(s.members) >= population.settings.elite_from and record["offspring"].get(s.number):
+            if len(s.members) >= population.settings.elite_from and record["offspring"].get(str(s.number)):
                 assert evaluated[s.members[0]] in population.genomes
         for genome in population.genomes:  # everything that came about can be built
             genome.express().plan()
+    assert json.loads(json.dumps(record)) == record  # a line of a decision log, as it is
     assert {s.number for s in population.species} != {1}
     assert any(r["changes"].get("insert_on_edge") for r in population.records if r["action"] == "generation")
 
@@ -276,3 +279,33 @@ def test_options_without_a_meaning_are_refused() -> None:
         evolve(exclusive_or, no_hidden, episodes=3)
     with pytest.raises(ConfigError, match="fitness function"):
         evolve(17, no_hidden)
+
+
+def six_to_one(rng: np.random.Generator) -> NeuronGraph:
+    graph = NeuronGraph(seed=0)
+    graph.add_neuron("output", "tanh", "force", bias=float(rng.standard_normal()))
+    for i in range(6):
+        graph.add_neuron("input", neuron_id=f"i{i}")
+        graph.add_edge(f"i{i}", "force", float(rng.standard_normal()))
+    return graph
+
+
+def two_poles(seed: int) -> int:
+    """Evaluations until a graph keeps both poles up for 100,000 actions, velocities given."""
+    limit = 100_000
+    settings = PopulationSettings(sigma=3.0, initial=3.0, replace=0.02, crossover=0.4)
+    found = evolve(
+        lambda graph, rng: float(balanced(graph, limit)), six_to_one,
+        population=settings, generations=100, target=limit, seed=seed,
+    )  # fmt: skip
+    assert found.solved, f"seed {seed}: {found.fitness} of {limit} steps"
+    return found.evaluations
+
+
+def test_two_poles_with_velocities_are_balanced() -> None:
+    assert two_poles(seed=4) <= 2 * PUBLISHED_TWO_POLES
+
+
+@pytest.mark.slow
+def test_two_poles_take_at_most_twice_the_published_evaluations_on_average() -> None:
+    assert np.mean([two_poles(seed) for seed in range(5)]) <= 2 * PUBLISHED_TWO_POLES

@@ -119,12 +119,12 @@ class Population:
             "evaluations": self.evaluations, "best": found[top], "mean": float(np.mean(found)),
             "deviation": float(np.std(found)), "threshold": self.threshold, "changes": changes,
             "species": {
-                s.number: {"members": len(s.members), "best": found[s.members[0]], "age": now - s.born}
+                str(s.number): {"members": len(s.members), "best": found[s.members[0]], "age": now - s.born}
                 for s in self.species
             },
             "founded": sum(s.number not in before for s in self.species),
             "extinct": sorted(before - {s.number for s in self.species}),
-            "offspring": dict(zip([s.number for s in fertile], shares, strict=True)),
+            "offspring": dict(zip([str(s.number) for s in fertile], shares, strict=True)),
             **_size(self.genomes[top]),
         }  # fmt: skip
         self._log("generation", **record)
