@@ -37,7 +37,7 @@ def test_it_conforms(kind: str, name: str) -> None:
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_agent_is_checked_in_the_suite_of_its_distribution(name: str) -> None:
     """With one framework in the process; here there are three."""
-    suite = PACKAGES / name.split(":")[0] / "tests"
+    suite = PACKAGES / name.split(":", maxsplit=1)[0] / "tests"
     checked = [
         path for path in suite.rglob("test_*.py") if f'    agent = "{name}"\n' in path.read_text("utf-8")
     ]
