@@ -92,7 +92,7 @@ def test_what_a_new_neuron_reads_feeds_and_is_all_name_it() -> None:
         return list(Genome.of(twin, known).neurons)[-1]
 
     places = [("i", "o"), ("j", "o"), ("i", "p"), ("i", "o", 1), ("i", "o", 0, "relu")]
-    assert len({name_of(*place) for place in places}) == len(places)  # type: ignore[arg-type]
+    assert len({name_of(*place) for place in places}) == len(places)
     assert name_of("i", "o") == name_of("i", "o")
 
 

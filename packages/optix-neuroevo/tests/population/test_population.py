@@ -143,6 +143,7 @@ def test_every_generation_keeps_the_invariants_of_species() -> None:
                 assert evaluated[s.members[0]] in population.genomes
         for genome in population.genomes:  # everything that came about can be built
             genome.express().plan()
+    record = population.records[-1]
     assert json.loads(json.dumps(record)) == record  # a line of a decision log, as it is
     assert {s.number for s in population.species} != {1}
     assert any(r["changes"].get("insert_on_edge") for r in population.records if r["action"] == "generation")
