@@ -97,8 +97,16 @@ def test_lv1_the_books_balance_at_any_moment(overflow):
     rng = random.Random(3)
     bad = ([float("nan")], 0.0, False, False, {})
     found = [bad if rng.random() < 0.005 else item(k) for k in range(3000)]
-    pipeline = LivePipeline(Script(found), Agent(), buffer_size=3, overflow=overflow, **steps(50))
     looks, done = [], threading.Event()
+
+    def looked_again():
+        """Whatever else the machine does, there are looks all along: about every 25 items the stream waits for one."""
+        before = len(looks)
+        wait_until(lambda: len(looks) > before, 60.0)
+
+    for k in range(0, 3000, 25):
+        found.insert(k + k // 25, looked_again)
+    pipeline = LivePipeline(Script(found), Agent(), buffer_size=3, overflow=overflow, **steps(50))
 
     def look():
         while not done.is_set():
