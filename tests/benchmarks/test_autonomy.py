@@ -34,7 +34,7 @@ def test_every_job_has_a_file_of_its_own_and_every_arm_is_paired(tmp_path):
     assert all(found - {"tuned"} == set(protocols.ARMS) for found in arms.values())
     assert {job.seed for job in jobs if job.protocol == "tuning"} == set(range(5))
     assert sum(job.protocol == "rollback" for job in jobs) == 50
-    assert sum(job.protocol == "stopping" and job.arm == "optix" for job in jobs) == 20
+    assert sum(job.protocol == "stopping" and job.arm == "optix" for job in jobs) == 25
     assert sum(job.settings["runs"] for job in protocols.jobs_of("quiet")) == 200
 
 

@@ -68,7 +68,9 @@ def test_windows_of_an_older_policy_are_corrected(framework, algorithm):
     from optix_distributed import CollectionSettings, DistributedPipeline
 
     agent = agent_for(framework, algorithm)
-    settings = CollectionSettings(n_actors=1, envs_per_actor=2, trajectory_len=24, slots_per_actor=1)
+    settings = CollectionSettings(
+        n_actors=1, envs_per_actor=2, trajectory_len=24, slots_per_actor=2, sync="lockstep", lag=1
+    )
     pipeline = DistributedPipeline(agent, partial(gym.make, AGENTS[algorithm]), settings, seed=4)
     try:
         for _ in range(3):

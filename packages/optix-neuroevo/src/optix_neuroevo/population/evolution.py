@@ -238,7 +238,7 @@ class Population:
                 k: int(state[k]) for k in ("seed", "generation", "evaluations", "improved", "next_number")
             }
             fitness, threshold = float(state["fitness"]), float(state["threshold"])
-            rng = np.random.default_rng()
+            rng = np.random.default_rng(0)  # its state comes next
             restore_generator(rng, state["rng"])
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, IncompatibleCheckpoint):
