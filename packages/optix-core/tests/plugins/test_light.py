@@ -34,11 +34,8 @@ registry = default_registry()
 
 
 def run(code, **environ):
-    """Which heavy modules a fresh interpreter holds after ``code``, and the CPU time it took in milliseconds."""
-    report = (
-        "\nimport json, sys, time\n"
-        f"print(json.dumps([[m for m in {HEAVY!r} if m in sys.modules], time.process_time() * 1e3]))"
-    )
+    """Which heavy modules a fresh interpreter holds after ``code``; `bench plugins` measures what it costs."""
+    report = f"\nimport json, sys\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     done = subprocess.run(
         [sys.executable, "-c", code + report],
         capture_output=True,
@@ -63,9 +60,7 @@ def run(code, **environ):
     ids=["core", "plugin", "hyperparams", "builtin", "discover", "records", "resolve"],
 )
 def test_nothing_heavy_is_imported(code) -> None:
-    heavy, milliseconds = run(code)
-    assert heavy == []
-    assert milliseconds < 500
+    assert run(code) == []
 
 
 def test_discovery_does_not_import_plugins() -> None:
@@ -77,7 +72,7 @@ def test_discovery_does_not_import_plugins() -> None:
 
 
 def test_the_probe_sees_heavy_modules() -> None:
-    assert run("import numpy")[0] == ["numpy"]
+    assert run("import numpy") == ["numpy"]
 
 
 def test_every_factory_of_core_leads_to_something() -> None:

@@ -1,4 +1,4 @@
-"""The other process of ``persistence-fresh-process``: builds an agent, loads weights and prints greedy actions as JSON.
+"""The other process of ``persistence-fresh-process``: builds agents, loads weights, prints greedy actions as JSON.
 
 Run as ``python -m optix_core.testing.agents.child`` with the job as JSON on standard input.
 """
@@ -28,10 +28,13 @@ def main() -> int:
             observation_spaces=tuple(job["observation_spaces"]),
             options=job["options"],
         )
-    env = subject.envs()[job["kind"]]
-    agent = subject.make(env, 21)
-    agent.load_weights(job["path"])
-    print(json.dumps([a.tolist() for a in greedy(agent, probe_observations(env))]))  # noqa: T201 (the answer)
+    answers: dict[str, list[object]] = {}
+    for kind, path in job["paths"].items():
+        env = subject.envs()[kind]
+        agent = subject.make(env, 21)
+        agent.load_weights(path)
+        answers[kind] = [a.tolist() for a in greedy(agent, probe_observations(env))]
+    print(json.dumps(answers))  # noqa: T201 (the answer)
     return 0
 
 

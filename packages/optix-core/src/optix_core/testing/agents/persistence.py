@@ -223,48 +223,57 @@ def state_copied(subject: AgentSubject) -> None:
 
 
 def fresh_process(subject: AgentSubject) -> None:
-    """Another process that loads the weights acts the same."""
+    """Another process that loads the weights acts the same. One for all spaces, since frameworks start slowly."""
     if subject.import_name is None:
         raise NotApplicable("another process cannot import what builds this agent")
-    name = subject.import_name
+    envs = subject.envs()
+    ours: dict[str, list[np.ndarray]] = {}
 
-    def ask(kind: str, env: gym.Env[Any, Any]) -> None:
-        agent = subject.make(env)
-        if not accepts_greedy(agent):
-            raise NotApplicable(f"{kind}: without greedy acting there is nothing to compare")
-        feed(agent, collect(agent, env, WINDOW))
+    with tempfile.TemporaryDirectory(prefix="optix-check-") as folder:
 
-        def at(path: Path) -> None:
-            agent.save_weights(str(path))
-            job: dict[str, Any] = {
-                "factory": name,
-                "by_name": subject.spec is not None,
-                "kind": kind,
-                "path": str(path),
-                "options": dict(subject.options),
-            }
-            job |= {"action_spaces": subject.action_spaces, "observation_spaces": subject.observation_spaces}
-            done = subprocess.run(
-                [sys.executable, "-m", "optix_core.testing.agents.child"],
-                input=json.dumps(job),
-                capture_output=True,
-                text=True,
-                check=False,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                timeout=300,
-            )
-            require(done.returncode == 0, f"loading in another process failed: {done.stderr.strip()[-400:]}")
-            theirs = [np.asarray(a) for a in json.loads(done.stdout.splitlines()[-1])]
-            ours = greedy(agent, probe_observations(env))
-            agree = all(
-                np.allclose(a, b, rtol=0.0, atol=max(1e-6, subject.tolerance))
-                for a, b in zip(ours, theirs, strict=True)
-            )
-            require(agree, "another process that loaded the weights acts differently")
+        def save(kind: str, env: gym.Env[Any, Any]) -> None:
+            agent = subject.make(env)
+            if not accepts_greedy(agent):
+                raise NotApplicable(f"{kind}: without greedy acting there is nothing to compare")
+            feed(agent, collect(agent, env, WINDOW))
+            agent.save_weights(str(Path(folder) / kind))
+            ours[kind] = greedy(agent, probe_observations(env))
 
-        _in_folder(at)
+        in_each(envs, save)
+        theirs = _loaded_elsewhere(subject, {kind: str(Path(folder) / kind) for kind in ours})
 
-    in_each(subject.envs(), ask)
+    def compare(kind: str, env: gym.Env[Any, Any]) -> None:
+        del env
+        agree = all(
+            np.allclose(a, np.asarray(b), rtol=0.0, atol=max(1e-6, subject.tolerance))
+            for a, b in zip(ours[kind], theirs[kind], strict=True)
+        )
+        require(agree, "another process that loaded the weights acts differently")
+
+    in_each({kind: envs[kind] for kind in ours}, compare)
+
+
+def _loaded_elsewhere(subject: AgentSubject, paths: dict[str, str]) -> dict[str, list[Any]]:
+    """Greedy actions by kind of action space, from another process that loaded the weights at ``paths``."""
+    job: dict[str, Any] = {
+        "factory": subject.import_name,
+        "by_name": subject.spec is not None,
+        "options": dict(subject.options),
+        "action_spaces": subject.action_spaces,
+        "observation_spaces": subject.observation_spaces,
+        "paths": paths,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "optix_core.testing.agents.child"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        timeout=300,
+    )
+    require(done.returncode == 0, f"loading in another process failed: {done.stderr.strip()[-400:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 CHECKS: tuple[Check[AgentSubject], ...] = (
