@@ -47,7 +47,13 @@ def main():
         dashboard.on_loop_start()
 
         def plain(window):
-            head = {"seq": window, "kind": "window", "window": window, "step": window * 2048, "time": time.time()}
+            head = {
+                "seq": window,
+                "kind": "window",
+                "window": window,
+                "step": window * 2048,
+                "time": time.time(),
+            }
             os.write(fd, json.dumps(head | NUMBERS).encode() + b"\n")
 
         rows = {
@@ -68,7 +74,9 @@ def main():
     for name, found in costs.items():
         median = statistics.median(found)
         missed |= median > GOAL
-        print(f"{name:40}{median:8.1f} us ({min(found):.1f} to {max(found):.1f}){median / plain_us:8.2f} of plain JSON")
+        print(
+            f"{name:40}{median:8.1f} us ({min(found):.1f} to {max(found):.1f}){median / plain_us:8.2f} of plain JSON"
+        )
     return 1 if missed else 0
 
 
