@@ -23,6 +23,7 @@ from optix_torch.networks.encoders import ObservationInput, observation_input
 from optix_torch.networks.mlp import require_architecture
 from optix_torch.networks.noisy import RainbowQNetwork
 from optix_torch.networks.q_network import q_network
+from optix_torch.training.light_adam import LightAdam
 
 
 def common_parts(
@@ -97,7 +98,7 @@ def q_parts(
     hidden = require_architecture(hidden_widths(inputs, hidden_sizes, (128, 128)), activation, owner=owner)
     network = q_network(inputs, arguments["n_actions"], hidden, activation, dueling=dueling, generator=init)
     hp = declared.merge(DQN_HYPERS, ctx.hyperparams, owner=owner)
-    optimizer = torch.optim.Adam(network.parameters(), lr=hp["learning_rate"])
+    optimizer = LightAdam(network.parameters(), lr=hp["learning_rate"])
     replay = make_hindsight(ctx, make_replay(hp), owner, k=hindsight, strategy=hindsight_strategy)
     rest = {"optimizer": optimizer, "replay": replay, "threads": threads, "engine": engine}
     return {**arguments, "q_network": network, **rest}
@@ -149,7 +150,7 @@ def rainbow_parts(
         encoder=module,
         generator=init,
     )
-    optimizer = torch.optim.Adam(network.parameters(), lr=hp["learning_rate"], eps=1.5e-4)
+    optimizer = LightAdam(network.parameters(), lr=hp["learning_rate"], eps=1.5e-4)
     rows = make_replay(hp, prioritized=True)
     replay = make_hindsight(ctx, rows, owner, k=hindsight, strategy=hindsight_strategy)
     rest = {"obs_dim": None, "optimizer": optimizer, "replay": replay, "threads": threads, "engine": engine}

@@ -21,9 +21,11 @@ from optix_core.rl.spaces import describe_space, require_kind
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_torch.continuous.critics import EncodedCritic
 from optix_torch.device import device_for_small_networks
+from optix_torch.networks.blank import blank
 from optix_torch.networks.encoder_modules import Flattened
 from optix_torch.networks.encoders import ObservationInput, network, observation_input
 from optix_torch.networks.mlp import ACTIVATIONS, require_architecture
+from optix_torch.training.light_adam import LightAdam
 
 
 def sac_parts(ctx: AgentContext, owner: str, **options: Any) -> dict[str, Any]:
@@ -98,8 +100,8 @@ def _parts(
         "critic1": critic1,
         "critic2": critic2,
         "action_dim": n_actions,
-        "actor_optimizer": torch.optim.Adam(actor.parameters(), lr=hp["learning_rate"]),
-        "critic_optimizer": torch.optim.Adam(list(critics.values()), lr=hp["learning_rate"]),
+        "actor_optimizer": LightAdam(actor.parameters(), lr=hp["learning_rate"]),
+        "critic_optimizer": LightAdam(list(critics.values()), lr=hp["learning_rate"]),
         "hyperparams": hp,
         "device": ctx.device if inputs.has_image else device_for_small_networks(ctx.device),
         "action_space": ctx.action_space,
@@ -120,8 +122,7 @@ def fan_in_mlp(sizes: Sequence[int], activation: str, generator: torch.Generator
     """
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        # made on "meta": the constructor's own initialisation would draw from the global generator
-        linear = nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
+        linear = blank(nn.Linear, n_in, n_out)
         bound = 1.0 / math.sqrt(n_in)
         nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
         nn.init.uniform_(linear.bias, -bound, bound, generator=generator)

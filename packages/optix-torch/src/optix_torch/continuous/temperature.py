@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from optix_core.errors import ConfigError
+from optix_torch.training.light_adam import LightAdam
 from optix_torch.training.trainable import Trainable
 
 
@@ -25,7 +26,7 @@ class Temperature:
 
     def __init__(self, optimizer: torch.optim.Optimizer | None, learning_rate: float) -> None:
         if optimizer is None:
-            optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=learning_rate)
+            optimizer = LightAdam([nn.Parameter(torch.zeros(1))], lr=learning_rate)
         held: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
         if len(held) != 1 or held[0].numel() != 1 or not held[0].requires_grad:
             raise ConfigError(

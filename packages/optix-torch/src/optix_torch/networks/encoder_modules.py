@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optix_core.agents.inputs import IMAGE_FEATURES, NATURE_KERNELS, channels_first
+from optix_torch.networks.blank import blank
 
 
 class Flattened(nn.Module):
@@ -75,11 +76,11 @@ class NatureCNN(nn.Module):
         for n_out, size, stride in NATURE_KERNELS:
             height, width = (height - size) // stride + 1, (width - size) // stride + 1
             layers += [
-                _initialised(nn.Conv2d(n_in, n_out, size, stride, device="meta"), generator),
+                _initialised(blank(nn.Conv2d, n_in, n_out, size, stride), generator),
                 nn.ReLU(),
             ]
             n_in = n_out
-        head = nn.Linear(n_in * height * width, self.width, device="meta")
+        head = blank(nn.Linear, n_in * height * width, self.width)
         self.layers = nn.Sequential(*layers, nn.Flatten(), _initialised(head, generator), nn.ReLU())
 
     def forward(self, images: Tensor) -> Tensor:
@@ -125,8 +126,7 @@ class Encoded(nn.Module):
 
 
 def _initialised(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> nn.Module:
-    """A layer made on "meta" with memory and weights; its constructor would draw from the global generator."""
-    layer = layer.to_empty(device="cpu").to(torch.float32)
+    """A blank layer with weights: orthogonal, biases 0."""
     nn.init.orthogonal_(layer.weight, math.sqrt(2.0), generator=generator)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -11,6 +11,7 @@ from torch import nn
 
 from optix_core.acting import MLPSpec, PolicySpec
 from optix_core.agents import inputs
+from optix_torch.networks.blank import blank
 from optix_torch.networks.encoder_modules import Flattened
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -41,8 +42,7 @@ def mlp(
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
-        # made on "meta": the constructor's own initialisation would draw from the global generator
-        linear = nn.Linear(n_in, n_out, device="meta", dtype=torch.float32).to_empty(device="cpu")
+        linear = blank(nn.Linear, n_in, n_out)
         nn.init.orthogonal_(linear.weight, output_gain if last else math.sqrt(2.0), generator=generator)
         nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, ACTIVATIONS[activation]()]

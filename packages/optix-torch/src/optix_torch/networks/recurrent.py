@@ -14,6 +14,7 @@ from optix_core.acting import RecurrentCell, RecurrentSpec
 from optix_core.errors import ConfigError
 from optix_torch.acting.mirror import Mirror
 from optix_torch.networks import bptt
+from optix_torch.networks.blank import blank
 from optix_torch.policy_gradient.sequences import Packed
 from optix_torch.training.flat import FlatParameters
 
@@ -36,8 +37,7 @@ def recurrent_layer(cell: str, n_inputs: int, size: int, *, generator: torch.Gen
         raise ConfigError(f"cell is {cell!r}; it must be one of {', '.join(CELLS)}")
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise ConfigError(f"memory_size is {size!r}; it must be a positive whole number")
-    # made on "meta": the constructor's own initialisation would draw from the global generator
-    layer = CELLS[cell](n_inputs, size, batch_first=True, device="meta").to_empty(device="cpu")
+    layer = blank(CELLS[cell], n_inputs, size, batch_first=True)
     bound = 1.0 / math.sqrt(size)
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -bound, bound, generator=generator)

@@ -20,6 +20,7 @@ from optix_torch.device import device_for_small_networks
 from optix_torch.networks.encoders import observation_input
 from optix_torch.networks.mlp import GaussianActor, mlp, require_architecture
 from optix_torch.networks.recurrent import recurrent_layer
+from optix_torch.training.light_adam import LightAdam
 
 OWNER = "RecurrentPPO"
 
@@ -81,7 +82,7 @@ def recurrent_ppo_parts(
         "actor_head": actor_head,
         "critic_head": critic_head,
         "n_actions": outputs,
-        "optimizer": torch.optim.Adam(list(parameters.values()), lr=hp["learning_rate"], eps=1e-5),
+        "optimizer": LightAdam(list(parameters.values()), lr=hp["learning_rate"], eps=1e-5),
         "hyperparams": hp,
         "device": ctx.device if seen.has_image else device_for_small_networks(ctx.device),
         "critic_rnn": critic_rnn,

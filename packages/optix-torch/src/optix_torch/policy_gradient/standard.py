@@ -20,6 +20,7 @@ from optix_torch.device import device_for_small_networks
 from optix_torch.networks.encoder_modules import Encoded
 from optix_torch.networks.encoders import ObservationInput, network, observation_input
 from optix_torch.networks.mlp import GaussianActor, mlp, require_architecture
+from optix_torch.training.light_adam import LightAdam
 
 HIDDEN_SIZES = (64, 64)
 """Hidden layers of actor and critic, unless an image is encoded in front of them."""
@@ -78,7 +79,7 @@ def ppo_parts(
     return {
         "actor": actor,
         "critic": critic,
-        "optimizer": torch.optim.Adam(parameters, lr=hp["learning_rate"], eps=1e-5),
+        "optimizer": LightAdam(parameters, lr=hp["learning_rate"], eps=1e-5),
         "hyperparams": hp,
         "device": device_for_small_networks(ctx.device) if not inputs.has_image else ctx.device,
         "reward_normalizer": reward_normalizer,

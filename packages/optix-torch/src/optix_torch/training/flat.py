@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optix_core.errors import ConfigError
+from optix_torch.training.light_adam import LightAdam
 
 
 class FlatParameters:
@@ -108,7 +109,7 @@ class FlatParameters:
         groups = optimizer.param_groups
         if [id(p) for group in groups for p in group["params"]] == [id(self.vector)]:
             return True
-        if type(optimizer) is not torch.optim.Adam or len(groups) != 1 or optimizer.state:
+        if type(optimizer) not in {torch.optim.Adam, LightAdam} or len(groups) != 1 or optimizer.state:
             return False
         group = groups[0]
         off = ("weight_decay", "amsgrad", "maximize", "differentiable", "capturable")
