@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actor_envs import CartPole, Make, Misbehaving
-from conftest import eventually, held, is_there, names, weights
+from conftest import eventually, held, is_there, shared_memory, weights
 
 from optix_core.errors import ConfigError, EnvironmentFault
 from optix_distributed import ActorDiedError, ActorError
@@ -213,7 +213,7 @@ def started(process):
 
 
 def test_a_killed_learner_takes_its_actors_and_their_children_with_it(tmp_path):
-    before = names("/dev/shm")
+    before = shared_memory()
     process = drive(tmp_path, "child")
     told = started(process)
     everyone = [*told["pids"], told["child"]]
@@ -221,7 +221,7 @@ def test_a_killed_learner_takes_its_actors_and_their_children_with_it(tmp_path):
     process.kill()
     process.communicate()
     assert eventually(lambda: not any(map(is_there, everyone)), 3.0)
-    assert names("/dev/shm") == before
+    assert shared_memory() == before
 
 
 def test_training_goes_on_after_the_learner_was_killed(tmp_path):

@@ -5,131 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optix_core.acting.remote import ActingSpec, NumpyActing
 from optix_core.agents.ppo_update import OFF_POLICY
-from optix_core.errors import ConfigError, NumericalDivergence
+from optix_core.errors import NumericalDivergence
 from optix_core.types import EpisodeData
-from optix_distributed.inline import InlineBackend
-from optix_distributed.local.backend import Filled, LocalBackend
-from optix_distributed.local.boot import Boot, wrapped
-from optix_distributed.local.messages import NEWEST
+from optix_distributed.backend import NEWEST, CollectionBackend, Filled
+from optix_distributed.boot import Boot, wrapped
+from optix_distributed.settings import CollectionSettings, Lag
 from optix_distributed.trajectories import merged, plan_memory
 
 logger = logging.getLogger("optix.distributed")
 
-BACKENDS = ("local", "inline")
-SYNCS = ("async", "lockstep")
 DISCARDED_SHARE = 0.5
 """More than this share of trajectories with numbers that are not finite ends the run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionSettings:
-    """How trajectories are collected.
-
-    Attributes:
-        n_actors: A, processes.
-        envs_per_actor: N, environments that each steps together.
-        trajectory_len: T, steps of each environment in one trajectory.
-        slots_per_actor: Trajectories that an actor may have under way or waiting; more hide uneven speeds and make data
-            older.
-        backend: ``"local"``: processes on this machine; ``"inline"``: here, for debugging.
-        sync: ``"async"``: whatever is ready; ``"lockstep"``: one trajectory of every actor with the version it is told,
-            so that two runs give equal weights.
-        lag: In lockstep, how many versions behind the weights act: 0 waits for the learner, 1 collects while it learns.
-        max_policy_lag: Older trajectories are discarded and counted; None: none are.
-        max_restarts: Replacements of one actor within ``restart_window_s``.
-        restart_window_s: Seconds.
-        min_actors: With how many to go on; None: all.
-        actor_timeout_s: An actor that makes no step for so long is replaced; None: never.
-        on_env_error: ``"raise"``, or ``"restart"``: rebuild environments, replace actors, within limits.
-        on_nonfinite: ``"raise"``, or ``"truncate"``: drop such steps and cut their episodes.
-        strict: Raise if an observation lies outside its space.
-        verify_weights: Compare a checksum of weights on every processor, not only where stores may be reordered.
-    """
-
-    n_actors: int = 4
-    envs_per_actor: int = 8
-    trajectory_len: int = 64
-    slots_per_actor: int = 2
-    backend: Literal["local", "inline"] = "local"
-    sync: Literal["async", "lockstep"] = "async"
-    lag: Literal[0, 1] = 0
-    max_policy_lag: int | None = None
-    max_restarts: int = 3
-    restart_window_s: float = 300.0
-    min_actors: int | None = None
-    actor_timeout_s: float | None = 300.0
-    on_env_error: Literal["raise", "restart"] = "raise"
-    on_nonfinite: Literal["raise", "truncate"] = "raise"
-    strict: bool = False
-    verify_weights: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("n_actors", "envs_per_actor", "trajectory_len", "slots_per_actor"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        for name, known in (("backend", BACKENDS), ("sync", SYNCS), ("lag", (0, 1))):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(map(str, known))}"
-                )
-        if self.sync == "async" and self.lag:
-            raise ConfigError("lag belongs to sync='lockstep'; otherwise data is as old as it happens to be")
-        if self.sync == "lockstep" and self.lag >= self.slots_per_actor:
-            raise ConfigError(
-                f"lag={self.lag} needs {self.lag + 1} slots_per_actor; there is {self.slots_per_actor}"
-            )
-        if self.sync == "lockstep" and self.lag and self.backend == "inline":
-            raise ConfigError(
-                "lag=1 needs backend='local': inline, nothing is collected while the learner learns"
-            )
-        if self.max_policy_lag is not None and self.max_policy_lag < (
-            self.lag if self.sync == "lockstep" else 1
-        ):
-            raise ConfigError(
-                f"max_policy_lag is {self.max_policy_lag}: trajectories are always older than that, so "
-                "nothing would ever "
-                "be learned; allow at least 1, or use sync='lockstep'"
-            )
-        if self.actor_timeout_s is not None and self.actor_timeout_s <= 0:
-            raise ConfigError(
-                f"actor_timeout_s is {self.actor_timeout_s}; it must be positive, or None for no limit"
-            )
-
-    @property
-    def slot_steps(self) -> int:
-        """Environment steps of one trajectory."""
-        return self.trajectory_len * self.envs_per_actor
-
-
-@dataclass(slots=True)
-class Lag:
-    """How many versions lay between the weights that acted and those that learned."""
-
-    total: int = 0
-    count: int = 0
-    most: int = 0
-    histogram: dict[int, int] = field(default_factory=dict)
-
-    def add(self, lag: int) -> None:
-        """One trajectory."""
-        self.total += lag
-        self.count += 1
-        self.most = max(self.most, lag)
-        self.histogram[lag] = self.histogram.get(lag, 0) + 1
-
-    @property
-    def mean(self) -> float:
-        """Over all trajectories; 0 before the first."""
-        return self.total / self.count if self.count else 0.0
 
 
 class Collection:
@@ -180,18 +73,7 @@ class Collection:
             on_nonfinite=s.on_nonfinite,
             strict=s.strict,
         )
-        self.backend: LocalBackend | InlineBackend
-        if s.backend == "inline":
-            self.backend = InlineBackend(boot)
-        else:
-            self.backend = LocalBackend(
-                boot,
-                max_restarts=s.max_restarts,
-                restart_window_s=s.restart_window_s,
-                min_actors=s.min_actors,
-                actor_timeout_s=s.actor_timeout_s,
-                on_env_error=s.on_env_error,
-            )
+        self.backend = make_backend(boot, s)
         self._payload = np.zeros(self._spec.nbytes, np.uint8)
         self._last: NDArray[np.uint8] | None = None
         self.steps_trained, self.windows = 0, 0
@@ -351,3 +233,32 @@ class Collection:
         self.windows += 1
         self.steps_trained += window.n_steps
         return window
+
+
+def make_backend(boot: Boot, s: CollectionSettings) -> CollectionBackend:
+    """Whoever collects, as the settings say; only that one's module is imported.
+
+    Raises:
+        ConfigError: It cannot collect here, or not so.
+        MissingDependencyError: It needs a package that is not installed.
+    """
+    if s.backend == "inline":
+        from optix_distributed.inline import InlineBackend
+
+        return InlineBackend(boot)
+    limits: dict[str, Any] = {
+        "max_restarts": s.max_restarts,
+        "restart_window_s": s.restart_window_s,
+        "min_actors": s.min_actors,
+        "actor_timeout_s": s.actor_timeout_s,
+        "on_env_error": s.on_env_error,
+    }
+    if s.backend == "ray":
+        from optix_distributed.on_ray import ray_backend
+
+        return ray_backend(
+            boot, address=s.address, placement=s.placement, resources=s.actor_resources, **limits
+        )
+    from optix_distributed.local.backend import LocalBackend
+
+    return LocalBackend(boot, **limits)

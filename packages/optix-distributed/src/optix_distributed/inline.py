@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optix_distributed.local.actor import Rollout, write_slot
-from optix_distributed.local.backend import Counts, Filled
-from optix_distributed.local.boot import Boot
-from optix_distributed.local.messages import NEWEST
+from optix_distributed.backend import NEWEST, Counts, Filled
+from optix_distributed.boot import Boot
+from optix_distributed.rollout import Rollout, write_slot
 
 
 class InlineBackend:

@@ -1,8 +1,4 @@
-"""Actors on this machine: started, supplied with weights, listened to, replaced when they die, ended.
-
-Slots belong to actors and are never shared between them. A slot is granted to its actor, reported as filled, read, and
-granted again; an actor without a grant sleeps. Nothing is dropped because a queue was full: there is no queue to fill.
-"""
+"""Actors on this machine: started, supplied with weights, listened to, replaced when they die, ended."""
 
 from __future__ import annotations
 
@@ -13,80 +9,33 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optix_core.errors import ConfigError
-from optix_distributed.errors import ActorDiedError, ActorError
-from optix_distributed.local.boot import Boot, in_memory, packed
+from optix_distributed.backend import NEWEST, Counts, Filled
+from optix_distributed.boot import Boot, in_memory, packed
 from optix_distributed.local.guard import Guard
-from optix_distributed.local.messages import FAILED, FILLED, NEWEST, READY, Report
+from optix_distributed.local.messages import FAILED, FILLED, READY, Report
 from optix_distributed.local.process import ActorProcess
-from optix_distributed.local.restarts import Restarts
-from optix_distributed.shared.plan import CPU, ENV_ERRORS, EPISODES, HEARTBEAT, NONFINITE, STEPS, SharedState
+from optix_distributed.restarts import Restarts
+from optix_distributed.shared.plan import HEARTBEAT, STEPS, SharedState
 from optix_distributed.shared.region import SharedRegion
+from optix_distributed.supervision import START_TIMEOUT_S, Limits, Seat, stats_of
 
 logger = logging.getLogger("optix.distributed")
 
-START_TIMEOUT_S = 60.0
-"""An actor that has not made its environments after so long is stuck."""
 POLITE_S, FIRM_S = 2.0, 1.0
 """Seconds to end by itself, and after being asked to by a signal, before it is killed."""
 SILENCE_S = 0.2
 """How often to look after the actors while nothing is reported."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """A trajectory in shared memory, the learner's until it is released.
-
-    Attributes:
-        actor_id: Who collected it.
-        slot: Where it lies.
-        version: Of the weights that acted.
-        sequence: Which trajectory of this actor.
-        steps: Environment steps in it.
-    """
-
-    actor_id: int
-    slot: int
-    version: int
-    sequence: int
-    steps: int
-
-
-@dataclass(slots=True)
-class Counts:
-    """Environment steps by what became of them.
-
-    Attributes:
-        collected: Steps that actors made.
-        delivered: Steps of trajectories that were reported.
-        lost: Steps of trajectories that died with their actors.
-    """
-
-    collected: int = 0
-    delivered: int = 0
-    lost: int = 0
-
-
-@dataclass(slots=True)
-class _Seat:
-    """An actor's place, whoever sits on it."""
-
-    actor_id: int
-    restarts: Restarts
-    grants: dict[int, int] = field(default_factory=dict)  # slot to version, in the order they were given
+@dataclass(slots=True, kw_only=True)
+class _Seat(Seat):
     process: ActorProcess | None = None
-    incarnation: int = -1
-    respawn_at: float | None = None
-    delivered: int = 0  # steps reported in the present life
-    sequence: int = 0
-    past: NDArray[np.int64] = field(default_factory=lambda: np.zeros(8, np.int64))  # stats of former lives
-    gone: bool = False
 
 
 class LocalBackend:
@@ -117,12 +66,8 @@ class LocalBackend:
     ) -> None:
         plan = boot.plan
         self.plan = plan
-        self._min_actors = plan.n_actors if min_actors is None else min_actors
-        if not 1 <= self._min_actors <= plan.n_actors:
-            raise ConfigError(
-                f"min_actors is {min_actors}; it must be between 1 and n_actors, {plan.n_actors}"
-            )
-        self._timeout, self._on_env_error = actor_timeout_s, on_env_error
+        self._limits = Limits.of(plan.n_actors, min_actors, on_env_error)
+        self._timeout = actor_timeout_s
         data = packed(boot)
         self.counts = Counts()
         self.state = SharedState(plan, SharedRegion.create(plan.nbytes))
@@ -130,7 +75,9 @@ class LocalBackend:
         self._views = [
             [self.state.slot(a, s) for s in range(plan.slots_per_actor)] for a in range(plan.n_actors)
         ]
-        self._seats = [_Seat(a, Restarts(max_restarts, restart_window_s)) for a in range(plan.n_actors)]
+        self._seats = [
+            _Seat(actor_id=a, restarts=Restarts(max_restarts, restart_window_s)) for a in range(plan.n_actors)
+        ]
         self._ready: deque[Filled] = deque()
         self._polling = select.poll()
         self._by_fd: dict[int, _Seat] = {}
@@ -268,7 +215,7 @@ class LocalBackend:
         self._ready.append(Filled(seat.actor_id, report.slot, report.version, seat.sequence, report.steps))
         seat.sequence += 1
 
-    def _died(self, seat: _Seat, failure: str) -> None:
+    def _died(self, seat: _Seat, failure: str, *, stuck: bool = False) -> None:
         """Bury an actor; replace it, go on without it, or raise."""
         process = seat.process
         assert process is not None
@@ -279,35 +226,8 @@ class LocalBackend:
             process.wait(1.0)
         ending, output = process.ending(), process.output().strip()
         self._bury(seat)
-        name = f"actor {seat.actor_id}"
-        if failure and self._on_env_error == "raise":
-            raise ActorError(
-                f"{name} failed; what happened there follows. Fix it, or pass on_env_error='restart' to "
-                "replace failing "
-                "environments within limits",
-                actor_id=seat.actor_id,
-                remote_traceback=failure,
-            )
-        why = failure or output
-        wait = seat.restarts.admit()
-        if wait is not None:
-            last = why.splitlines()[-1] if why else "it left no message"
-            logger.warning("%s %s (%s); starting it again", name, ending, last)
-            seat.respawn_at = time.monotonic() + wait
-            return
-        seat.gone = True
-        left = sum(not other.gone for other in self._seats)
-        if left >= self._min_actors:
-            logger.error("%s %s too often; going on with %d actors", name, ending, left)
-            return
-        limit = seat.restarts
-        raise ActorDiedError(
-            f"{name} {ending}, after {limit.total} restarts; more than {limit.limit} within "
-            f"{limit.window_s:g} s are not "
-            f"allowed. {'What it last said follows' if why else 'It left no message'}",
-            actor_id=seat.actor_id,
-            restarts=limit.total,
-            output=why,
+        self._limits.after_death(
+            seat, self._seats, ending=ending, failure=failure, why=failure or output, stuck=stuck
         )
 
     def _bury(self, seat: _Seat) -> None:
@@ -351,14 +271,7 @@ class LocalBackend:
                     seat.actor_id, silent, stack,
                 )  # fmt: skip
                 process.kill()
-                self._died_stuck(seat, silent, stack)
-
-    def _died_stuck(self, seat: _Seat, silent: float, stack: str) -> None:
-        on_error, self._on_env_error = self._on_env_error, "restart"  # no exception of the environment's
-        try:
-            self._died(seat, f"no step for {silent:.1f} s; it was here:\n{stack}")
-        finally:
-            self._on_env_error = on_error
+                self._died(seat, f"no step for {silent:.1f} s; it was here:\n{stack}", stuck=True)
 
     # ------------------------------------------------------------------ numbers
 
@@ -368,20 +281,10 @@ class LocalBackend:
 
     def stats(self) -> dict[str, Any]:
         """Counters so far: steps by what became of them, restarts, queue depth, and rates per actor."""
-        totals = self.totals()
-        collected = int(totals[:, STEPS].sum())
-        return {
-            "steps_collected": collected,
-            "steps_lost": self.counts.lost,
-            "episodes_collected": int(totals[:, EPISODES].sum()),
-            "restarts": sum(seat.restarts.total for seat in self._seats),
-            "queue_depth": len(self._ready),
-            "env_errors": int(totals[:, ENV_ERRORS].sum()),
-            "nonfinite": int(totals[:, NONFINITE].sum()),
-            "actors_alive": sum(seat.process is not None for seat in self._seats),
-            "actor_steps": totals[:, STEPS].tolist(),
-            "actor_cpu_s": (totals[:, CPU] * 1e-9).round(3).tolist(),
-        }
+        alive = sum(seat.process is not None for seat in self._seats)
+        return stats_of(
+            self.totals(), self._seats, lost=self.counts.lost, queue_depth=len(self._ready), alive=alive
+        )
 
     @property
     def pids(self) -> list[int]:

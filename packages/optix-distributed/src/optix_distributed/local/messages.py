@@ -11,8 +11,7 @@ import struct
 from dataclasses import dataclass
 
 GRANT = struct.Struct("<qq")
-"""To an actor: slot, and the version to act with (:data:`NEWEST`: whichever is newest when it begins)."""
-NEWEST = -1
+"""To an actor: slot, and the version to act with (``NEWEST``: whichever is newest when it begins)."""
 
 REPORT = struct.Struct("<qqqqq")
 """From an actor: kind, slot, version, sequence number, steps. Of a failure: kind, 0, 0, 0, bytes of text to follow."""

@@ -25,7 +25,7 @@ class ActorProcess:
         actor_id: Which actor.
         incarnation: How often it was replaced before.
         memory: Descriptor of the shared memory.
-        boot: Descriptor of what it is told, see :mod:`optix_distributed.local.boot`.
+        boot: Descriptor of what it is told, see :mod:`optix_distributed.boot`.
         guard: Learns its process group.
 
     Attributes:
