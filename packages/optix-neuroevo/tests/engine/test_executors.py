@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optix_neuroevo import GraphModule, NeuronGraph, absent_gradients, layered_graph
+from optix_neuroevo.plan.step_layout import step_layout
 
 SEEDS = st.integers(0, 10**6)
 MODES = st.sampled_from(["clamp", "softplus"])
@@ -213,3 +214,48 @@ def test_wrong_shapes_are_named():
         GraphModule(graph)(np.zeros((5, 1, 2), np.float32), np.zeros((1, 9), np.float32))
     with pytest.raises(ValueError, match="starts"):
         GraphModule(graph)(np.zeros((5, 1, 2), np.float32), None, np.zeros((4, 1), bool))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, mode=MODES, only_one_step_ago=st.booleans(), n_envs=st.sampled_from([1, 3]))
+def test_delayed_edges_that_are_picked_one_by_one_count_as_in_a_matrix(seed, mode, only_one_step_ago, n_envs):
+    graph = random_graph(seed, mode)
+    if only_one_step_ago:
+        graph.edges["delay"][graph.edges["delay"] > 1] = 1
+        graph.invalidate_compile()
+    observations, memory, starts = random_run(graph, seed, n_envs=n_envs)
+    expected, after = stepped(graph, observations, memory, starts)
+    assert not any(level.picks for level in step_layout(graph.plan()).levels)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"MANY": 0, "FEW": 99, "SHARE": 0}.items():
+            patch.setattr(f"optix_neuroevo.plan.step_layout.{name}", value)
+        graph.invalidate_compile()
+        layout, plan = step_layout(graph.plan()), graph.plan()
+        delayed = bool((graph.edges["delay"][graph.edges.alive] > 0).any())
+        assert any(level.picks for level in layout.levels) == delayed
+        if only_one_step_ago and int(plan.history_lags.max(initial=1)) == 1:
+            assert layout.direct
+        found, later = stepped(graph, observations, memory, starts)
+        np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(later, after, atol=1e-5, rtol=1e-5)
+        graph.memory = memory[0]  # the own environment takes the same way
+        alone, rest = stepped(graph, observations[:, :1], memory[:1])
+        one = np.stack([graph.forward(row[0]) for row in observations])
+        np.testing.assert_allclose(one, alone[:, 0], atol=2e-6, rtol=1e-5)
+        np.testing.assert_allclose(graph.memory, rest[0], atol=2e-6, rtol=1e-5)
+
+
+def test_few_delayed_edges_among_many_are_picked_and_many_are_not():
+    sparse = layered_graph(4, 130, 2, np.random.default_rng(0))
+    for i in range(130):
+        for k in (0, 1, 1):  # two of them between the same neurons
+            sparse.add_edge(f"h{(i - k) % 130}", f"h{i}", 0.3, 1)
+    layout = step_layout(sparse.plan())
+    assert [level.picks for level in layout.levels] == [2, 0]
+    assert layout.direct
+    observations = np.random.default_rng(1).normal(size=(20, 3, 4)).astype(np.float32)
+    expected, _ = GraphModule(sparse, executor="autograd")(observations)
+    found, _ = stepped(sparse, observations, np.zeros((3, sparse.memory_size), np.float32))
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
+    dense = layered_graph(4, 64, 2, np.random.default_rng(0), recurrent_delay=1)
+    assert [level.picks for level in step_layout(dense.plan()).levels] == [0, 0]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from optix_neuroevo.neurons.activations import in_place
 from optix_neuroevo.neurons.types import NUMPY
-from optix_neuroevo.plan.compile import Group, Plan
+from optix_neuroevo.plan.compile import Group, Ints, Level, Plan
+from optix_neuroevo.plan.step_layout import StepLayout, step_layout
 
 if TYPE_CHECKING:
     from optix_neuroevo.graph.neuron_graph import NeuronGraph
@@ -21,20 +22,21 @@ _KEPT = 8
 
 
 class Weights:
-    """The numbers of a graph in the order in which a plan reads them, gathered again after they have changed.
+    """The numbers of a graph in the order in which something reads them, gathered again after they have changed.
 
     Args:
         graph: Whose.
         plan: Its plan.
+        layout: Whose order; None: the plan's own.
 
     Attributes:
         buffer: Weights of all levels.
         own: For each group of neurons with parameters, by its first row: ``[K, n]``.
     """
 
-    def __init__(self, graph: NeuronGraph, plan: Plan) -> None:
-        self.plan = plan
-        self.buffer: Array = np.zeros(plan.buffer_size, graph.dtype)
+    def __init__(self, graph: NeuronGraph, plan: Plan, layout: StepLayout | None = None) -> None:
+        self.plan, self._layout = plan, layout
+        self.buffer: Array = np.zeros(plan.buffer_size if layout is None else layout.size, graph.dtype)
         self._groups = [g for level in plan.levels for g in level.groups if g.type.parameters]
         self.own: dict[int, Array] = {
             g.start: np.zeros((len(g.type.parameters), g.stop - g.start), graph.dtype) for g in self._groups
@@ -51,16 +53,21 @@ class Weights:
             if array._parameter is not None:
                 version += array._parameter._version
         if version != self._version:
-            arrays = graph.parameter_arrays
-            bias = arrays["bias"].values[self.plan.bias_slots]
-            self.plan.fill(self.buffer, self.plan.edge_weights(arrays["theta"].values), bias)
+            arrays, plan, layout = graph.parameter_arrays, self.plan, self._layout
+            found = plan.edge_weights(arrays["theta"].values), arrays["bias"].values[plan.bias_slots]
+            if layout is None:
+                plan.fill(self.buffer, *found)
+            else:
+                layout.fill(plan, self.buffer, *found)
             for g in self._groups:
                 self.own[g.start][...] = arrays[g.type.name].values[g.slots].T
             self._version = version
 
 
 class SingleStepper:
-    """Steps one environment; two vectors z take turns, so that the next step's past is gathered in one operation.
+    """Steps one environment; two vectors z take turns, so that one step's numbers are the past of the next.
+
+    What is done in a step is a list of functions whose arguments are fixed: all arrays stay where they are.
 
     Args:
         graph: Which graph.
@@ -72,31 +79,16 @@ class SingleStepper:
     def __init__(self, graph: NeuronGraph) -> None:
         self.structure = graph.structure_version
         self._plan = plan = graph.plan()
-        self._weights = Weights(graph, plan)
-        self._n_inputs = plan.n_inputs
-        self._shift, self._outputs = plan.shift, plan.output_columns
-        if len(self._outputs) and (np.diff(self._outputs) == 1).all():  # a slice is faster than picking
-            self._outputs = slice(int(self._outputs[0]), int(self._outputs[-1]) + 1)
+        self._layout = layout = graph._cache("step layout", lambda: step_layout(plan))
+        self._weights = Weights(graph, plan, layout)
+        self._shape = (plan.n_inputs,)
         self._z = [np.zeros(plan.n_columns, graph.dtype) for _ in range(2)]
         self._variables: Array = np.zeros(plan.layout.size, graph.dtype)
-        self._inputs: list[Array] = []
-        self._past: list[Array] = []
-        self._steps: list[list[tuple[Array, Array, Array, list[Callable[[], Any]]]]] = []
         for z in self._z:
-            z[0] = 1.0
-            self._inputs.append(z[1 + plan.n_history : plan.first])
-            self._past.append(z[1 : 1 + plan.n_history])
-            self._steps.append(
-                [
-                    (
-                        plan.matrix_of(self._weights.buffer, level),
-                        z[: level.columns],
-                        z[plan.first + level.start : plan.first + level.stop],
-                        [run for g in level.groups if (run := self._function(g, z)) is not None],
-                    )
-                    for level in plan.levels
-                ]
-            )
+            z[layout.one] = 1.0
+        self._inputs = [z[layout.one + 1 : plan.first] for z in self._z]
+        self._calls = [self._calls_of(z, before) for z, before in (self._z, reversed(self._z))]
+        self._outputs = [_picking(z, plan.output_columns) for z in self._z]
         self._now = 0
 
     def step(self, observation: Any) -> Array:
@@ -104,34 +96,50 @@ class SingleStepper:
         self._weights.refresh()
         now = self._now
         given = np.asarray(observation)
-        if given.shape != (self._n_inputs,):
-            raise ValueError(f"the observation has shape {given.shape}, expected {(self._n_inputs,)}")
+        if given.shape != self._shape:
+            raise ValueError(f"the observation has shape {given.shape}, expected {self._shape}")
         self._inputs[now][...] = given
-        dot = np.dot
-        for matrix, before, here, functions in self._steps[now]:
-            dot(matrix, before, here)
-            for function in functions:
-                function()
-        z = self._z[now]
-        now = 1 - now
-        z.take(self._shift, out=self._past[now], mode="clip")
-        self._now = now
-        return z[self._outputs].copy() if type(self._outputs) is slice else z[self._outputs]
+        for call in self._calls[now]:
+            call()
+        self._now = 1 - now
+        return self._outputs[now]()
 
     def memory(self) -> Array:
         """The environment's memory ``[M]``, a new array."""
         found = self._variables.copy()
-        found[: self._plan.n_history] = self._past[self._now]
+        found[: self._plan.n_history] = self._z[1 - self._now][self._layout.shift]
         return found
 
     def set_memory(self, memory: Array) -> None:
         """Set it."""
         self._variables[...] = memory
-        self._past[self._now][...] = memory[: self._plan.n_history]
+        self._z[1 - self._now][self._layout.shift] = memory[: self._plan.n_history]
 
     def activation(self, slot: int) -> float:
         """A neuron's activation in the last step."""
         return float(self._z[1 - self._now][self._plan.column_of[slot]])
+
+    def _calls_of(self, z: Array, before: Array) -> list[Callable[[], Any]]:
+        """What a step does that writes z and whose past is in ``before``."""
+        plan, layout, calls = self._plan, self._layout, list[Callable[[], Any]]()
+        if plan.n_history and not layout.direct:
+            calls.append(_copying(before, layout.shift, z[: plan.n_history]))
+        for lv in layout.levels:
+            here = z[plan.first + lv.level.start : plan.first + lv.level.stop]
+            calls.append(
+                functools.partial(np.dot, lv.matrix(self._weights.buffer), z[lv.low : lv.high], here)
+            )
+            if lv.picks:
+                parts, past = np.empty(len(lv.picked), z.dtype), z
+                places = lv.picked
+                if layout.direct:
+                    past, places = before, layout.shift[places]
+                calls.append(functools.partial(past.take, places, out=parts, mode="clip"))
+                weights = lv.picked_weights(self._weights.buffer)
+                calls.append(functools.partial(np.multiply, parts, weights, parts))
+                calls += [functools.partial(np.add, here, part, here) for part in parts.reshape(lv.picks, -1)]
+            calls += [f for g in lv.level.groups if (f := self._function(g, z)) is not None]
+        return calls
 
     def _function(self, group: Group, z: Array) -> Callable[[], Any] | None:
         here = z[self._plan.first + group.start : self._plan.first + group.stop]
@@ -166,28 +174,45 @@ class BatchStepper:
     def __init__(self, graph: NeuronGraph, n: int) -> None:
         self.structure = graph.structure_version
         self._plan = plan = graph.plan()
-        self._weights = Weights(graph, plan)
+        self._layout = layout = graph._cache("step layout", lambda: step_layout(plan))
+        self._weights = weights = Weights(graph, plan, layout)
         self._n = n
-        self._z: Array = np.zeros((plan.n_columns, n), graph.dtype)
-        self._z[0] = 1.0
-        self._matrices = [plan.matrix_of(self._weights.buffer, level) for level in plan.levels]
+        self._z = z = np.zeros((plan.n_columns, n), graph.dtype)
+        z[layout.one] = 1.0
+        self._work: list[tuple[Array, Array, Array, tuple[Array, Array, Array] | None, Level]] = []
+        for lv in layout.levels:
+            picked = None
+            if lv.picks:
+                parts = np.empty((len(lv.picked), n), z.dtype)
+                picked = (lv.picked, lv.picked_weights(weights.buffer)[:, None], parts)
+            here = z[plan.first + lv.level.start : plan.first + lv.level.stop]
+            self._work.append((lv.matrix(weights.buffer), z[lv.low : lv.high], here, picked, lv.level))
 
     def step(self, observations: Array, memory: Array) -> tuple[Array, Array]:
-        """Observations ``[N, n_in]`` and memory ``[N, M]`` to outputs ``[N, n_out]`` and the memory after."""
-        plan, z = self._plan, self._z
+        """Observations ``[N, n_in]`` and memory ``[N, M]`` to outputs ``[N, n_out]`` and the memory after.
+
+        That memory has a column for each environment in the computer's memory: the next step reads it as it lies.
+        """
+        plan, layout, z = self._plan, self._layout, self._z
         if observations.shape != (self._n, plan.n_inputs):
             raise ValueError(f"observations have shape {observations.shape}, expected (N, {plan.n_inputs})")
         if memory.shape != (self._n, plan.layout.size):
             raise ValueError(f"memory has shape {memory.shape}, expected {(self._n, plan.layout.size)}")
         self._weights.refresh()
-        h = plan.n_history
-        z[1 : 1 + h] = memory[:, :h].T
-        z[1 + h : plan.first] = observations.T
-        after: Array = np.empty((self._n, plan.layout.size), z.dtype)
-        for level, matrix in zip(plan.levels, self._matrices, strict=True):
-            np.dot(matrix, z[: level.columns], z[plan.first + level.start : plan.first + level.stop])
+        h, before = layout.one, memory.T
+        z[:h] = before[:h]
+        z[h + 1 : plan.first] = observations.T
+        after: Array = np.empty((plan.layout.size, self._n), z.dtype)
+        for matrix, read, x, picked, level in self._work:
+            np.dot(matrix, read, x)
+            if picked is not None:
+                places, weights, parts = picked
+                z.take(places, axis=0, out=parts, mode="clip")
+                np.multiply(parts, weights, parts)
+                for start in range(0, len(parts), len(x)):
+                    np.add(x, parts[start : start + len(x)], x)
             for g in level.groups:
-                here = z[plan.first + g.start : plan.first + g.stop]
+                here = x[g.start - level.start : g.stop - level.start]
                 if g.type.step is None:
                     activation = in_place(g.activation)
                     if activation is not None:
@@ -195,20 +220,33 @@ class BatchStepper:
                     continue
                 own = self._weights.own.get(g.start)
                 parameters = () if own is None else own[:, :, None]
-                value, states = g.type.step(
-                    here, [memory[:, row].T for row in g.variables], parameters, NUMPY
-                )
+                value, states = g.type.step(here, [before[row] for row in g.variables], parameters, NUMPY)
                 here[...] = value
                 for row, state in zip(g.variables, states, strict=True):
-                    after[:, row] = state.T
-        after[:, :h] = z[plan.shift].T
-        return np.ascontiguousarray(z[plan.output_columns].T), after
+                    after[row] = state
+        if h:
+            z.take(layout.shift, axis=0, out=after[:h], mode="clip")
+        return np.ascontiguousarray(z[plan.output_columns].T), after.T
 
     def activations(self) -> Array:
         """What every neuron gave in the last step, ``[neuron slots, N]``; zeros in free slots."""
         found = self._z[np.maximum(self._plan.column_of, 0)]
         found[self._plan.column_of < 0] = 0.0
         return found
+
+
+def _picking(source: Array, places: Ints) -> Callable[[], Array]:
+    """Gives a new array of some elements; a slice is faster."""
+    if len(places) and bool((np.diff(places) == 1).all()):
+        return source[int(places[0]) : int(places[-1]) + 1].copy
+    return lambda: source[places]
+
+
+def _copying(source: Array, places: Ints, out: Array) -> Callable[[], Any]:
+    """Copies elements; neighbours as one piece, which is faster."""
+    if bool((np.diff(places) == 1).all()):
+        return functools.partial(np.copyto, out, source[int(places[0]) : int(places[-1]) + 1])
+    return functools.partial(source.take, places, out=out, mode="clip")
 
 
 def stepper_of(graph: NeuronGraph, n: int) -> BatchStepper:
