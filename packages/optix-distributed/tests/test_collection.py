@@ -13,8 +13,9 @@ from conftest import eventually, held, is_there
 from optix_core import make_agent
 from optix_core.acting.remote import ActingSpec, acting_of
 from optix_core.errors import ConfigError
-from optix_distributed.collection import Collection, CollectionSettings
+from optix_distributed.collection import Collection
 from optix_distributed.local.backend import LocalBackend
+from optix_distributed.settings import CollectionSettings
 
 
 @pytest.fixture

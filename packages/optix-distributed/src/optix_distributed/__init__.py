@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from optix_core.rl.vtrace import compute_vtrace_targets as compute_vtrace_targets
     from optix_distributed.async_learner import AsyncActorLearner as AsyncActorLearner
     from optix_distributed.collection import Collection as Collection
-    from optix_distributed.collection import CollectionSettings as CollectionSettings
     from optix_distributed.errors import ActorDiedError as ActorDiedError
     from optix_distributed.errors import ActorError as ActorError
     from optix_distributed.pipeline import DistributedPipeline as DistributedPipeline
+    from optix_distributed.settings import CollectionSettings as CollectionSettings
 
 _EXPORTS = {
     "ActorDiedError": ".errors",
     "ActorError": ".errors",
     "AsyncActorLearner": ".async_learner",
     "Collection": ".collection",
-    "CollectionSettings": ".collection",
+    "CollectionSettings": ".settings",
     "DistributedPipeline": ".pipeline",
     "compute_vtrace_targets": "optix_core.rl.vtrace",
 }

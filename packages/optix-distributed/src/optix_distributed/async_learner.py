@@ -21,8 +21,9 @@ from optix_core.errors import CheckpointNotSaved, ConfigError
 from optix_core.loop.signals import StopOnSignal
 from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_core.state import State, generator_state, restore_generator
-from optix_distributed.collection import Collection, CollectionSettings
+from optix_distributed.collection import Collection
 from optix_distributed.learning.update import VTraceSettings, VTraceUpdate
+from optix_distributed.settings import CollectionSettings
 from optix_torch.policy_gradient.actor_critic import ActorCritic
 from optix_torch.policy_gradient.recurrent_actor_critic import RecurrentActorCritic
 from optix_torch.training.threads import Threads

@@ -52,19 +52,33 @@ def packed(boot: Boot) -> bytes:
     Raises:
         ConfigError: An environment's function cannot be sent to another process; says what about it.
     """
+    return sealed(boot, "the function that makes environments", boot.envs)
+
+
+def sealed(thing: Any, what: str, functions: Any) -> bytes:
+    """The bytes of ``thing`` and where to look for modules.
+
+    Args:
+        thing: Anything.
+        what: What it holds, for the message.
+        functions: The functions in it, :func:`wrapped`.
+
+    Raises:
+        ConfigError: It cannot be sent to another process; says what about it.
+    """
     try:
-        body = bytes(ForkingPickler.dumps(boot))
+        body = bytes(ForkingPickler.dumps(thing))
     except Exception as error:
         raise ConfigError(
-            "the function that makes environments cannot be sent to another process, because something it refers to "
-            f"cannot: {error}{_culprit(boot.envs)}. Make such things inside the function instead of outside",
+            f"{what} cannot be sent to another process, because something it refers to "
+            f"cannot: {error}{_culprit(functions)}. Make such things inside the function instead of outside",
             code="E-ACTOR-FACTORY",
         ) from error
     path = json.dumps([entry or str(Path.cwd()) for entry in sys.path]).encode()
     return f"{len(path):{HEADER}d}".encode() + path + body
 
 
-def wrapped(envs: Sequence[Callable[[], Any]]) -> Any:
+def wrapped(envs: Sequence[Callable[..., Any]]) -> Any:
     """Functions in a form that travels by value, whatever module they are from."""
     from gymnasium.vector.utils import CloudpickleWrapper
 
@@ -73,9 +87,24 @@ def wrapped(envs: Sequence[Callable[[], Any]]) -> Any:
 
 
 def unpacked(data: bytes) -> Boot:
-    """What :func:`packed` packed. Looks for modules where the packing process did."""
+    """What :func:`packed` packed."""
+    found: Boot = opened(data)
+    return found
+
+
+def opened(data: bytes, *, extend_path: bool = False) -> Any:
+    """What :func:`sealed` sealed. Looks for modules where the sealing process did.
+
+    Args:
+        data: The bytes.
+        extend_path: Look there last, after the places where this process looks: it may be another machine.
+    """
     stop = HEADER + int(data[:HEADER])
-    sys.path[:] = json.loads(data[HEADER:stop])
+    path = json.loads(data[HEADER:stop])
+    if extend_path:
+        sys.path += [entry for entry in path if entry not in sys.path]
+    else:
+        sys.path[:] = path
     reader: Any = ForkingPickler
     return reader.loads(data[stop:])
 

@@ -34,3 +34,9 @@ class ActorDiedError(ActorError):
     def __init__(self, message: str, *, actor_id: int, restarts: int, output: str = "") -> None:
         super().__init__(message, actor_id=actor_id, remote_traceback=output)
         self.restarts = restarts
+
+
+class WorkerLostError(OptixError):
+    """A call was given to several processes of a cluster, one after another, and each of them died."""
+
+    default_code: ClassVar[str] = "E-WORKER-LOST"

@@ -13,7 +13,8 @@ from optix_core.errors import ConfigError
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_core.state import State
 from optix_core.types import EpisodeData
-from optix_distributed.collection import Collection, CollectionSettings
+from optix_distributed.collection import Collection
+from optix_distributed.settings import CollectionSettings
 
 
 class DistributedPipeline(BasePipeline):

@@ -21,7 +21,16 @@ _OPTIONS = (
     Option("restart_window_s", 300.0, help="seconds"),
     Option("min_actors", None, help="with how many to go on; none: all"),
     Option("actor_timeout_s", 300.0, help="an actor that makes no step for so long is replaced; none: never"),
-    Option("backend", "local", help="local: processes of this machine; inline: this process, for debugging"),
+    Option(
+        "backend",
+        "local",
+        help="local: processes of this machine; ray: a Ray cluster; inline: this process, for debugging",
+    ),
+    Option(
+        "address", None, help="of the Ray cluster, auto or HOST:PORT; none: RAY_ADDRESS, or one started here"
+    ),
+    Option("placement", "spread", help="on the cluster: spread, or reserve room for all actors beforehand"),
+    Option("actor_resources", None, help="of the cluster, that each actor takes; none: one CPU"),
     Option("verify_weights", False, help="compare a checksum of weights on every processor"),
 )
 

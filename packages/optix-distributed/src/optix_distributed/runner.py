@@ -12,8 +12,8 @@ from typing import Any
 from optix_core.errors import ConfigError
 from optix_core.optimizer import default_window
 from optix_core.runner import RunnerContext
-from optix_distributed.collection import CollectionSettings
 from optix_distributed.pipeline import DistributedPipeline
+from optix_distributed.settings import CollectionSettings
 
 ENVS_PER_ACTOR = 8
 """By default: beyond that, stepping more environments together saves little per step."""
