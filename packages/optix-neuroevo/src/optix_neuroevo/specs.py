@@ -15,13 +15,14 @@ from optix_core.plugin import (
     PlasticityRuleSpec,
 )
 
-_OTHER_DEFAULTS = {"n_epochs": 4, "learning_rate": 3e-3}
-
 HYPERS: tuple[Hyper, ...] = tuple(
-    replace(hyper, default=_OTHER_DEFAULTS[hyper.name]) if hyper.name in _OTHER_DEFAULTS else hyper
-    for hyper in ppo.HYPERS
+    replace(hyper, default=3e-3) if hyper.name == "learning_rate" else hyper for hyper in ppo.HYPERS
 )
-"""PPO's, with other defaults where networks of a few neurons ask for them."""
+"""PPO's; networks of a few neurons ask for larger steps.
+
+They need PPO's ten epochs, too. On Pendulum-v1, 8 gated neurons, windows of 2,048 steps, 100,000 steps, seed 0, greedy
+returns: -1053 with 4 epochs of minibatches of 256, -180 with 10; -213 with 4 epochs of 64, at the same cost.
+"""
 RECURRENT_HYPERS: tuple[Hyper, ...] = tuple(
     replace(hyper, default=256) if hyper.name == "minibatch_size" else hyper for hyper in HYPERS
 )

@@ -80,6 +80,9 @@ class CoreRun:
         n_past = len(core.history)
         self._keep = keep
         self.z = z = np.empty((steps, n_past + rows, n), given.dtype)
+        if self._is_simple():
+            self._simple_forward(given, memory)
+            return
         work: list[tuple[Array, int, slice, slice, list[Callable[[int, Array], Any]]]] = []
         for level, matrix in zip(core.levels, self._matrices, strict=True):
             a, b = level.start - core.start, level.stop - core.start
@@ -185,9 +188,46 @@ class CoreRun:
         return (
             len(core.levels) == 1
             and all(g.type.step is None for g in core.levels[0].groups)
+            and len(core.history) > 0
             and isinstance(core.shift, slice)
             and core.shift.start >= len(core.history)
         )
+
+    def _simple_forward(self, given: Array, memory: Array) -> None:
+        """A product, a sum and an activation per step."""
+        core, z, keep, n_past = self.core, self.z, self._keep, len(self.core.history)
+        assert isinstance(core.shift, slice)
+        functions = [
+            (slice(g.start - core.start, g.stop - core.start), f)
+            for g in core.levels[0].groups
+            if (f := in_place(g.activation)) is not None
+        ]
+        whole = len(functions) == 1 and len(core.levels[0].groups) == 1
+        activation = functions[0][1] if whole else None
+        tanh = np.tanh if whole and core.levels[0].groups[0].activation == "tanh" else None
+        matrix, resets = self._matrices[0], self._resets(len(z))
+        # of one environment, vectors: their products are faster than those with matrices of one column
+        bare = (lambda a: a[..., 0]) if z.shape[2] == 1 else (lambda a: a)
+        past, now = bare(z[:, core.shift]), bare(z[:, n_past:])
+        before: Array = bare(np.ascontiguousarray(memory[core.history - 1]))
+        dot, add = np.dot, np.add
+        for x, outside, after, emptied, t in zip(now, bare(given), past, resets, range(len(z)), strict=True):
+            if emptied and keep is not None:
+                before = before * keep[t]
+            dot(matrix, before, x)
+            add(x, outside, x)
+            if tanh is not None:  # the usual case, without a function around it
+                tanh(x, x)
+            elif activation is not None:
+                activation(x)
+            else:
+                for place, function in functions:
+                    function(x[place])
+            before = after
+        z[0, :n_past] = memory[core.history - 1]
+        z[1:, :n_past] = z[:-1, core.shift]
+        if keep is not None:
+            z[:, :n_past] *= keep[:, None]
 
     def _simple_back(self, arriving: Array, slopes: Array, delta: Array) -> None:
         """Three operations per step."""
@@ -196,13 +236,16 @@ class CoreRun:
         assert isinstance(self.core.shift, slice)
         readers = slice(self.core.shift.start - n_past, self.core.shift.stop - n_past)
         resets = self._resets(len(delta))
-        back: Array = np.zeros((n_past, delta.shape[2]), delta.dtype)
-        for t in range(len(delta) - 1, -1, -1):
-            here, d = arriving[t], delta[t]
-            here[readers] += back
-            np.multiply(here, slopes[t], d)
-            np.dot(transposed, d, back)
-            if resets[t] and keep is not None:
+        bare = (lambda a: a[..., 0]) if delta.shape[2] == 1 else (lambda a: a)
+        back: Array = bare(np.zeros((n_past, delta.shape[2]), delta.dtype))
+        add, multiply, dot = np.add, np.multiply, np.dot
+        backwards = (bare(a)[::-1] for a in (arriving, arriving[:, readers], slopes, delta))
+        steps = range(len(delta) - 1, -1, -1)
+        for here, read, slopes_now, d, emptied, t in zip(*backwards, resets[::-1], steps, strict=True):
+            add(read, back, read)
+            multiply(here, slopes_now, d)
+            dot(transposed, d, back)
+            if emptied and keep is not None:
                 back *= keep[t]
 
     def _general_back(
