@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from curves import LENGTH, ar1_noise, make_curve
 
+from optix_core.loop.answers import decide_probe
 from optix_core.loop.records import Action, LoopConfig, LoopSnapshot, ProbeReport, WindowReport
-from optix_core.loop.transition import decide, decide_probe
+from optix_core.loop.transition import decide
 
 PROBE_WINDOWS = 4
 KICK = 5

@@ -76,7 +76,7 @@ def test_transitions_name_states_and_the_numbers_behind_them(tmp_path: Path) -> 
 
 
 def test_every_rule_of_the_state_machine_has_a_sentence() -> None:
-    from optix_core.loop.transition import TRANSITIONS
+    from optix_core.loop.transition_table import TRANSITIONS
     from optix_core.runs.sentences import RULES
 
     assert set(RULES) == set(TRANSITIONS)

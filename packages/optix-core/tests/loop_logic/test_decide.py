@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from optix_core.errors import ConfigError
+from optix_core.loop.answers import decide_dormant, decide_probe, restart
 from optix_core.loop.records import (
     Action,
     DormantReport,
@@ -18,7 +19,7 @@ from optix_core.loop.records import (
     WindowReport,
 )
 from optix_core.loop.stop_reason import StopReason
-from optix_core.loop.transition import decide, decide_dormant, decide_probe, restart
+from optix_core.loop.transition import decide
 from optix_core.loop.transition_table import TRANSITIONS, transition_table
 from optix_core.types import LoopState
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from optix_core._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from optix_core.loop.answers import decide_dormant as decide_dormant
+    from optix_core.loop.answers import decide_probe as decide_probe
+    from optix_core.loop.answers import restart as restart
     from optix_core.loop.backoff_scheduler import BackoffScheduler as BackoffScheduler
     from optix_core.loop.loop_controller import LoopController as LoopController
     from optix_core.loop.records import Action as Action
@@ -19,9 +22,6 @@ if TYPE_CHECKING:
     from optix_core.loop.records import WindowReport as WindowReport
     from optix_core.loop.stop_reason import StopReason as StopReason
     from optix_core.loop.transition import decide as decide
-    from optix_core.loop.transition import decide_dormant as decide_dormant
-    from optix_core.loop.transition import decide_probe as decide_probe
-    from optix_core.loop.transition import restart as restart
 
 _EXPORTS = {
     "Action": ".records",
@@ -36,9 +36,9 @@ _EXPORTS = {
     "Verdict": ".records",
     "WindowReport": ".records",
     "decide": ".transition",
-    "decide_dormant": ".transition",
-    "decide_probe": ".transition",
-    "restart": ".transition",
+    "decide_dormant": ".answers",
+    "decide_probe": ".answers",
+    "restart": ".answers",
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from optix_core.errors import ConfigError
+from optix_core.loop.answers import count_non_improvement, decide_dormant, decide_probe, restart
 from optix_core.loop.degradation import below_fixed_threshold, examine_drop
 from optix_core.loop.evidence import examine
 from optix_core.loop.history import push_score
@@ -19,13 +20,7 @@ from optix_core.loop.records import (
     ProbeReport,
     WindowReport,
 )
-from optix_core.loop.transition import (
-    count_non_improvement,
-    decide,
-    decide_dormant,
-    decide_probe,
-    restart,
-)
+from optix_core.loop.transition import decide
 from optix_core.state import State
 from optix_core.types import LoopState
 

@@ -1,72 +1,34 @@
-"""The whole state machine of the loop, as pure functions.
+"""What follows from one window: the state machine of the loop, as pure functions.
 
 ACTIVE -> COOLING (no improvement for a while) -> a probe -> DORMANT -> stop, or WATCHDOG; a confirmed drop leads
-back to ACTIVE with the best policy. What leads from state to state is listed in :mod:`.transition_table`.
+back to ACTIVE with the best policy. What leads from state to state is listed in :mod:`.transition_table`;
+what follows from the answers to its questions is in :mod:`.answers`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from optix_core.loop.degradation import Drop, examine_drop, follow_loss, has_collapsed
+from optix_core.loop.draft import Draft, calm, dormant, wider
 from optix_core.loop.evidence import examine
 from optix_core.loop.history import push_score, remember_drop
 from optix_core.loop.records import (
     Action,
     Decision,
-    DormantReport,
     LoopConfig,
     LoopSnapshot,
-    ProbeReport,
     Verdict,
     WindowReport,
 )
 from optix_core.loop.stop_reason import StopReason
-from optix_core.loop.transition_table import TRANSITIONS
 from optix_core.types import LoopState
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A decision in the making."""
-
-    snapshot: LoopSnapshot
-    verdict: Verdict | None = None
-    actions: set[Action] = field(default_factory=set[Action])
-    stop: StopReason | None = None
-    transitions: list[tuple[LoopState, LoopState, str]] = field(
-        default_factory=list[tuple[LoopState, LoopState, str]]
-    )
-    numbers: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
-    events: list[str] = field(default_factory=list[str])
-
-    def move(self, name: str) -> None:
-        """Apply the rule ``name`` of the table if it starts in the current state."""
-        rule = TRANSITIONS[name]
-        old = self.snapshot.state
-        if old in rule.sources and old is not rule.target:
-            self.transitions.append((old, rule.target, name))
-            self.snapshot = replace(self.snapshot, state=rule.target)
-
-    def decision(self) -> Decision:
-        if self.stop is not None:
-            self.actions.add(Action.STOP)
-            self.actions -= {Action.TUNE, Action.PROBE, Action.SPAWN}
-        return Decision(
-            snapshot=self.snapshot,
-            verdict=self.verdict,
-            actions=tuple(action for action in Action if action in self.actions),
-            stop=self.stop,
-            transitions=tuple(self.transitions),
-            numbers=self.numbers,
-            events=tuple(self.events),
-        )
 
 
 def decide(snapshot: LoopSnapshot, report: WindowReport, config: LoopConfig) -> Decision:
     """What follows from one window. Pure: same arguments, same decision; nothing is changed in place."""
-    draft = _Draft(snapshot)
+    draft = Draft(snapshot)
     numbers = draft.numbers
     numbers["window"] = None
     score = report.score
@@ -97,7 +59,7 @@ def decide(snapshot: LoopSnapshot, report: WindowReport, config: LoopConfig) -> 
     return draft.decision()
 
 
-def _failed(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
+def _failed(draft: Draft, report: WindowReport, config: LoopConfig) -> None:
     """No finite number: not evidence about the score, but about the run."""
     draft.verdict = Verdict.FAILED
     before = draft.snapshot
@@ -111,7 +73,7 @@ def _failed(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
         draft.move("diverged")
 
 
-def _judge_best(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
+def _judge_best(draft: Draft, report: WindowReport, config: LoopConfig) -> None:
     """The best is a running maximum: NaN never wins, ties never win, nothing ever lowers it."""
     judged = report.score if report.checkpoint_score is None else report.checkpoint_score
     if judged is None or not math.isfinite(judged):
@@ -128,7 +90,7 @@ def _judge_best(draft: _Draft, report: WindowReport, config: LoopConfig) -> None
             draft.stop = StopReason.TARGET_REACHED
 
 
-def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: float) -> None:
+def _scored(draft: Draft, report: WindowReport, config: LoopConfig, score: float) -> None:
     """A finite score: push it, look for a drop, then for a rise and for convergence."""
     draft.snapshot = push_score(draft.snapshot, score, config, score_se=report.score_se)
     if not report.probing:
@@ -162,7 +124,7 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
     draft.snapshot = replace(
         before,
         consecutive_non_improvements=before.consecutive_non_improvements + 1,
-        interval=_wider(before.interval, config),
+        interval=wider(before.interval, config),
         converged_streak=streak,
         cooldown=max(0, before.cooldown - 1),
     )
@@ -171,7 +133,7 @@ def _scored(draft: _Draft, report: WindowReport, config: LoopConfig, score: floa
     _converge(draft, report, config)
 
 
-def _collapsed(draft: _Draft, report: WindowReport, config: LoopConfig, score: float) -> bool:
+def _collapsed(draft: Draft, report: WindowReport, config: LoopConfig, score: float) -> bool:
     """Follow a loss; whether it is a collapse by now."""
     if config.degradation_threshold is not None:
         return False
@@ -186,7 +148,7 @@ def _collapsed(draft: _Draft, report: WindowReport, config: LoopConfig, score: f
     return has_collapsed(state, config)
 
 
-def _converge(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
+def _converge(draft: Draft, report: WindowReport, config: LoopConfig) -> None:
     state = draft.snapshot
     enough = state.evaluations >= config.min_episodes_before_dormant
     if (
@@ -201,25 +163,10 @@ def _converge(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
         draft.actions.add(Action.PROBE)
         draft.snapshot = replace(state, probe_pending=True)
         return
-    _dormant(draft, config, StopReason.CONVERGED, can_spawn=report.can_spawn)
+    dormant(draft, config, StopReason.CONVERGED, can_spawn=report.can_spawn)
 
 
-def _dormant(draft: _Draft, config: LoopConfig, reason: StopReason, *, can_spawn: bool) -> None:
-    draft.move("converged")
-    if can_spawn:
-        draft.actions.add(Action.SPAWN)
-    else:
-        _end(draft, config, reason)
-
-
-def _end(draft: _Draft, config: LoopConfig, reason: StopReason) -> None:
-    if config.keep_watching:
-        draft.move("watch")
-    else:
-        draft.stop = reason
-
-
-def _degraded(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
+def _degraded(draft: Draft, report: WindowReport, config: LoopConfig) -> None:
     draft.verdict = Verdict.DEGRADED
     before = draft.snapshot
     draft.snapshot = replace(before, degradations=before.degradations + 1)
@@ -230,7 +177,7 @@ def _degraded(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
         # nothing to go back to, or going back did not help: what is now is the reference from here on
         draft.events.append("level_accepted")
         draft.snapshot = replace(
-            _calm(draft.snapshot, config),
+            calm(draft.snapshot, config),
             scores=before.scores[-config.min_consecutive_degradations :],
             top=max(before.scores[-config.min_consecutive_degradations :]),
             top_se=None,
@@ -242,12 +189,12 @@ def _degraded(draft: _Draft, report: WindowReport, config: LoopConfig) -> None:
     draft.move("degraded")
 
 
-def _roll_back(draft: _Draft, config: LoopConfig, dropped: int) -> None:
+def _roll_back(draft: Draft, config: LoopConfig, dropped: int) -> None:
     """Ask for the best policy, and forget the scores of the one that is given up."""
     before = draft.snapshot
     draft.actions.add(Action.ROLL_BACK)
     draft.snapshot = replace(
-        _calm(before, config),
+        calm(before, config),
         scores=before.scores[: len(before.scores) - dropped],
         rollbacks=before.rollbacks + 1,
         rolled_back_at=before.evaluations,
@@ -256,24 +203,7 @@ def _roll_back(draft: _Draft, config: LoopConfig, dropped: int) -> None:
     )
 
 
-def _calm(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
-    """Counters as at the start; what was learnt about the scores stays."""
-    return replace(
-        snapshot,
-        consecutive_non_improvements=0,
-        converged_streak=0,
-        constant_run=0,
-        collapse_run=0,
-        collapse_lost=0.0,
-        collapse_variance=0.0,
-        recent_drops=(),
-        cooldown=config.rollback_cooldown,
-        interval=config.base_interval,
-        probe_pending=False,
-    )
-
-
-def _tune(draft: _Draft, report: WindowReport) -> None:
+def _tune(draft: Draft, report: WindowReport) -> None:
     """Pace the tuner: every ``interval`` windows, never without a score, never in a rollback's cool-down."""
     state = draft.snapshot
     if (
@@ -289,7 +219,7 @@ def _tune(draft: _Draft, report: WindowReport) -> None:
         draft.snapshot = replace(state, last_tune=report.window)
 
 
-def _limits(draft: _Draft, report: WindowReport) -> None:
+def _limits(draft: Draft, report: WindowReport) -> None:
     """Requests and budgets; an error or a verdict of the statistics is the more telling reason and stays."""
     draft.numbers |= {
         "steps": report.steps,
@@ -310,69 +240,3 @@ def _limits(draft: _Draft, report: WindowReport) -> None:
         draft.stop = StopReason.MAX_WINDOWS
     elif report.max_seconds is not None and report.elapsed >= report.max_seconds:
         draft.stop = StopReason.MAX_SECONDS
-
-
-def _wider(interval: int, config: LoopConfig) -> int:
-    return min(math.ceil(interval * config.backoff_factor), config.max_interval_episodes)
-
-
-def count_non_improvement(snapshot: LoopSnapshot, config: LoopConfig) -> LoopSnapshot:
-    """A non-improvement recorded by hand: counters alone lead to COOLING at ``plateau_threshold`` and on to DORMANT."""
-    count = snapshot.consecutive_non_improvements + 1
-    interval = _wider(snapshot.interval, config)
-    draft = _Draft(replace(snapshot, consecutive_non_improvements=count, interval=interval))
-    if count >= config.dormant_threshold and snapshot.evaluations >= config.min_episodes_before_dormant:
-        draft.move("converged")
-    elif count >= config.plateau_threshold:
-        draft.move("plateau")
-    return draft.snapshot
-
-
-def decide_probe(snapshot: LoopSnapshot, report: ProbeReport, config: LoopConfig) -> Decision:
-    """What follows from a probe: back to ACTIVE if its gain is confirmed, else DORMANT (and stop, or WATCHDOG)."""
-    confirmed = math.isfinite(report.gain_lower) and report.gain_lower > 0.0 and report.gain > 0.0
-    draft = _Draft(replace(snapshot, probe_pending=False, probes=snapshot.probes + 1))
-    evidence = examine(snapshot, config) if snapshot.scores else None
-    if evidence is not None:
-        draft.numbers |= evidence.numbers
-    draft.numbers |= {
-        "probe_gain": report.gain,
-        "probe_gain_lower": report.gain_lower,
-        "probe_n": float(report.n),
-        "converged_streak": snapshot.converged_streak,
-        "best": snapshot.best,
-    }
-    if confirmed:
-        draft.events.append("probe_gain")
-        draft.snapshot = replace(_calm(draft.snapshot, config), cooldown=snapshot.cooldown)
-        draft.move("probe_gain")
-    else:
-        draft.events.append("probe_no_gain")
-        _dormant(draft, config, StopReason.CONVERGED_AFTER_PROBE, can_spawn=report.can_spawn)
-    return draft.decision()
-
-
-def decide_dormant(snapshot: LoopSnapshot, report: DormantReport, config: LoopConfig) -> Decision:
-    """What follows from the answer to SPAWN: back to ACTIVE with the variant, or the end (WATCHDOG if that is wanted).
-
-    A variant begins like a restart: counters and history are cleared, best and observed range stay.
-    """
-    draft = _Draft(snapshot)
-    evidence = examine(snapshot, config) if snapshot.scores else None
-    if evidence is not None:
-        draft.numbers |= evidence.numbers
-    draft.numbers |= {"converged_streak": snapshot.converged_streak, "best": snapshot.best, **report.numbers}
-    if report.go_on:
-        begun = restart(snapshot, config)
-        return replace(begun, numbers=draft.numbers, events=("variant", *begun.events))
-    draft.events.append("no_variant")
-    _end(draft, config, report.reason)
-    return draft.decision()
-
-
-def restart(snapshot: LoopSnapshot, config: LoopConfig) -> Decision:
-    """Go on after DORMANT on request: counters and history are cleared, best and observed range stay."""
-    draft = _Draft(replace(_calm(snapshot, config), scores=(), cooldown=0))
-    draft.events.append("restart")
-    draft.move("restart")
-    return draft.decision()
