@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from pathlib import Path
@@ -14,9 +15,23 @@ sys.path.append(str(Path(__file__).parent))  # for the modules that several test
 
 from actor_envs import CartPole
 
+from optix_core import make_agent
 from optix_distributed import AsyncActorLearner
 
 EVENTUALLY_S = 10.0
+HAS_RAY = importlib.util.find_spec("ray") is not None
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Two nodes with room for two actors each, beside a head without room; started once."""
+    if not HAS_RAY:
+        pytest.skip("ray is missing")
+    from ray_cluster import RayCluster
+
+    one = RayCluster(2, cpus=2)
+    yield one
+    one.close()
 
 
 def perceptron(n_in, n_out, gain, generator):
@@ -49,6 +64,14 @@ def learner(networks):
     yield make
     for one in made:
         one.close()
+
+
+def agent_for(env, algorithm=None, **options):
+    made = env()
+    try:
+        return make_agent(*([algorithm] if algorithm else []), made, framework="torch", seed=1, **options)
+    finally:
+        made.close()
 
 
 def eventually(condition, seconds=EVENTUALLY_S):

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actor_envs import CartPole, Counting, Make, Masked, Parts, Pendulum
-from conftest import eventually, held, is_there
+from actor_envs import CartPole, Make, Parts, Pendulum
+from conftest import agent_for, eventually, held, is_there
 
-from optix_core import make_agent
 from optix_core.acting.remote import ActingSpec, acting_of
 from optix_core.errors import ConfigError
 from optix_distributed.collection import Collection
@@ -34,96 +33,7 @@ def collect():
         one.close()
 
 
-def agent_for(env, algorithm=None, **options):
-    made = env()
-    try:
-        return make_agent(*([algorithm] if algorithm else []), made, framework="torch", seed=1, **options)
-    finally:
-        made.close()
-
-
-def test_every_row_is_where_it_belongs(collect):
-    """Counting environments: rewards count the steps of an episode, across the borders of trajectories."""
-    env = Make(Counting, 7)
-    one = collect(agent_for(env), env, slots_per_actor=2)
-    running = {}
-    for _ in range(6):
-        window = one.collect(2, 2)
-        for column in range(window.n_envs):
-            for t in range(window.length):
-                count = window.observations[t, column, 0]
-                assert window.rewards[t, column] == count + 1
-                assert window.terminated[t, column] == (count + 1 == 7)
-                following = window.next_observations()[t, column]
-                assert following[0] == count + 1
-                assert following[1] == window.observations[t, column, 1]
-        for episode in window.episodes:
-            assert (episode.length, episode.episode_return) == (7, 28.0)
-            running[episode.seed] = running.get(episode.seed, 0) + 1
-    assert running
-    assert max(running.values()) == 1  # no two episodes began with the same seed
-    stats = one.stats()
-    assert stats["steps_trained"] == 6 * 2 * 30
-    assert stats["steps_collected"] >= stats["steps_trained"]
-    assert sum(stats["steps_discarded"].values()) == stats["steps_lost"] == 0
-
-
-def test_truncated_steps_keep_what_followed_them(collect):
-    env = Make(Counting, 4, truncate=True)
-    window = collect(agent_for(env), env).collect(2, 2)
-    t, n = np.nonzero(window.truncated)
-    assert len(t)
-    np.testing.assert_array_equal(window.next_observations()[t, n, 0], 4.0)
-    np.testing.assert_array_equal(window.boundary_steps, np.stack([t, n], axis=1))
-
-
-@pytest.mark.parametrize(
-    "algorithm, env",
-    [
-        ("PPO", CartPole()),
-        ("GaussianPPO", Pendulum()),
-        ("RecurrentPPO", CartPole()),
-        ("RecurrentPPO", Pendulum()),
-    ],
-)
-def test_log_probabilities_are_those_of_the_learner_over_many_trajectories(collect, algorithm, env):
-    """With weights that stand still the learner's log-probabilities are the actors', resets and borders included."""
-    from optix_distributed.async_learner import _of_agent
-    from optix_distributed.learning.update import VTraceSettings, VTraceUpdate
-
-    agent = agent_for(env, algorithm)
-    one = collect(agent, env)
-    networks, normalizers, _, _ = _of_agent(agent)
-    update = VTraceUpdate(networks, VTraceSettings(), normalizers, np.random.default_rng(0))
-    ends = 0
-    for _ in range(7):
-        window = one.collect(2, 2)
-        ends += int(window.dones.sum())
-        batch, found = update.batch(window)
-        np.testing.assert_allclose(batch.log_probs, window.log_probs.reshape(-1), atol=1e-5)
-        np.testing.assert_allclose(found.rhos, 1.0, atol=1e-5)
-    assert ends  # resets were among them
-
-
-def test_normalisation_travels_with_the_weights(collect):
-    agent = agent_for(Pendulum(), "GaussianPPO")
-    assert agent._normalizers.observation is not None
-    one = collect(agent, Pendulum())
-    one.collect(2, 2)
-    agent._normalizers.observation.update(np.random.default_rng(0).normal(3.0, 2.0, (500, 3)))
-    one.publish()
-    for _ in range(6):  # until everything under way was made with the new statistics
-        window = one.collect(2, 2)
-    found = agent._policy.log_probs(window.observations.reshape(-1, 3), window.actions.reshape(-1, 1))
-    np.testing.assert_allclose(found, window.log_probs.reshape(-1), atol=1e-5)
-
-
-def test_masks_and_observations_with_parts(collect):
-    masked = collect(agent_for(Make(Masked)), Make(Masked)).collect(2, 2)
-    assert masked.observations.dtype.names == ("observation", "action_mask")
-    allowed = np.take_along_axis(masked.observations["action_mask"], masked.actions[..., None], axis=-1)
-    assert allowed.all()
-    np.testing.assert_allclose(masked.log_probs, 0.0, atol=1e-6)  # one action was allowed
+def test_observations_with_parts_are_refused(collect):
     with pytest.raises(ConfigError, match="numpy"):  # an encoder of PyTorch comes before the perceptron
         collect(agent_for(Make(Parts)), Make(Parts))
 
@@ -169,30 +79,6 @@ def test_weights_are_fetched_between_trajectories_only_and_their_age_is_known(co
     assert sum(one.stats()["lag_histogram"].values()) == 10
 
 
-def test_trajectories_that_are_too_old_are_discarded_and_counted(collect):
-    agent = agent_for(CartPole())
-    one = collect(agent, CartPole(), slots_per_actor=2, max_policy_lag=1)
-    one.collect(1, 1)
-    assert eventually(lambda: (one.backend.poll(0.0), len(one.backend.ready))[1] >= 3)
-    for _ in range(4):
-        agent.perturb_weights(0.01)
-        one.publish()
-    one.collect(2, 2)
-    stats = one.stats()
-    assert stats["steps_discarded"]["lag"] >= 3 * 30
-    assert stats["lag_max"] <= 1
-    assert stats["steps_trained"] == 3 * 30
-
-
-def test_weights_that_are_not_finite_are_never_published(collect):
-    agent = agent_for(CartPole())
-    one = collect(agent, CartPole())
-    agent._networks.flat.vector.data[3] = float("nan")
-    assert not one.publish()
-    assert one.version == 0
-    assert one.stats()["skipped_publications"] == 1
-
-
 def test_nothing_is_left_after_many_lives(collect):
     agent, env = agent_for(CartPole()), CartPole()
     collect(agent, env).collect(1, 1)
@@ -220,29 +106,6 @@ def test_what_was_forgotten_is_given_back_too():
     assert all(map(is_there, pids))
     del one
     assert eventually(lambda: not any(map(is_there, pids)))
-
-
-def test_inline_gives_the_same_trajectories(collect):
-    env = CartPole()
-    agent = agent_for(env)
-    local = collect(agent, env, sync="lockstep")
-    inline = collect(agent, env, sync="lockstep", backend="inline")
-    for _ in range(3):
-        one, two = local.collect(2, 2), inline.collect(2, 2)
-        for name in (
-            "observations",
-            "actions",
-            "rewards",
-            "log_probs",
-            "terminated",
-            "final_obs",
-            "boundary_steps",
-        ):
-            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
-        assert one.episodes == two.episodes
-        agent.perturb_weights(0.05, seed=one.episode_id)
-        local.publish()
-        inline.publish()
 
 
 @pytest.mark.parametrize(
