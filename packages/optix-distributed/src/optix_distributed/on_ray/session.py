@@ -118,6 +118,11 @@ def connect(address: str | None, *, cpus: float, store_bytes: int = 0) -> RaySes
     Raises:
         ConfigError: The cluster cannot be reached or started, or this process is connected to another one.
     """
+    if address is not None and address.startswith("ray://"):
+        raise ConfigError(
+            f"address {address!r} is that of a Ray client's server; the learner has to run on a machine of the "
+            "cluster. Start it there with address='auto'"
+        )
     with _lock:
         if ray.is_initialized():
             _check_same(address)
@@ -141,11 +146,6 @@ def _check_same(address: str | None) -> None:
 
 
 def _joined(address: str) -> _Connection:
-    if address.startswith("ray://"):
-        raise ConfigError(
-            f"address {address!r} is that of a Ray client's server; the learner has to run on a machine of the "
-            "cluster. Start it there with address='auto'"
-        )
     try:
         with _handlers_kept():
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
