@@ -19,6 +19,7 @@ from optix_core.errors import ConfigError
 from optix_jax.networks.gaussian import GaussianNetwork
 from optix_jax.networks.network import Network, Params, encoded
 from optix_jax.policy_gradient.losses import Distribution
+from optix_jax.policy_gradient.pair import Pair, pair_of
 from optix_jax.policy_gradient.update import TRACED, orders, ppo_update, report_of, window_arrays
 from optix_jax.training.compiled import Compiled
 from optix_jax.training.optimizers import Optimizer
@@ -54,6 +55,14 @@ class Evaluate:
             observations = self.encoder(params["encoder"], observations)
         outputs = self.actor(params["actor"], observations)
         return outputs, self.critic(params["critic"], observations).reshape(-1)
+
+    def inside(self, params: Params, moments: Any) -> tuple[Params, Any]:
+        """Parameters and the optimizer's state as an update works on them: as they are."""
+        return params, moments
+
+    def outside(self, params: Params, moments: Any) -> tuple[Params, Any]:
+        """The inverse of :meth:`inside`."""
+        return params, moments
 
 
 class ActorCritic:
@@ -123,7 +132,11 @@ class ActorCritic:
         else:
             forward = self._through_jax(self._critic, "critic")
         self._critic_outputs: Callable[[Array], Array] = forward
-        evaluate = Evaluate(actor.apply, critic.apply, None if encoder is None else encoder.apply)
+        evaluate: Evaluate | Pair | None = None
+        if encoder is None:
+            evaluate = pair_of(actor.apply, critic.apply, optimizer)
+        if evaluate is None:
+            evaluate = Evaluate(actor.apply, critic.apply, None if encoder is None else encoder.apply)
         self._update = Compiled.made_by(ppo_update, evaluate, Distribution(head, tuple(nvec)), optimizer)
         self.refresh()
 

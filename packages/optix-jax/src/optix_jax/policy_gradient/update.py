@@ -7,7 +7,7 @@ are those of the window and of a minibatch; the order of samples is an argument 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -90,8 +90,24 @@ def window_arrays(batch: PPOBatch) -> dict[str, Any]:
     }
 
 
+class Evaluation(Protocol):
+    """Actor and critic as one pure function, and the form of their parameters that suits it."""
+
+    def __call__(self, params: Params, observations: Any) -> tuple[jax.Array, jax.Array]:
+        """``(actor outputs [B, out], values [B])`` for parameters as :meth:`inside` gives them."""
+        ...
+
+    def inside(self, params: Params, moments: Any) -> tuple[Params, Any]:
+        """Parameters and the optimizer's state in the form that they have during an update."""
+        ...
+
+    def outside(self, params: Params, moments: Any) -> tuple[Params, Any]:
+        """The inverse of :meth:`inside`."""
+        ...
+
+
 def ppo_update(
-    evaluate: Callable[[Params, Any], tuple[jax.Array, jax.Array]],
+    evaluate: Evaluation,
     distribution: Distribution,
     optimizer: Optimizer,
 ) -> Callable[..., tuple[Params, Any, jax.Array, jax.Array, jax.Array]]:
@@ -102,7 +118,7 @@ def ppo_update(
     ``finite`` says whether the parameters are; if not, they and the moments are what they were.
 
     Args:
-        evaluate: ``(params, observations) -> (actor outputs [B, out], values [B])``.
+        evaluate: Actor and critic.
         distribution: What the outputs mean.
         optimizer: Steps ``params``.
     """
@@ -128,6 +144,7 @@ def ppo_update(
         hp: Mapping[str, Any],
     ) -> tuple[Params, Any, jax.Array, jax.Array, jax.Array]:
         gradient = jax.value_and_grad(minibatch_loss, has_aux=True)
+        before = evaluate.inside(params, moments)
 
         def gradient_step(carry: Any, piece: Any) -> tuple[Any, Any]:
             params, moments, in_a_row = carry
@@ -170,7 +187,7 @@ def ppo_update(
         start = (
             jnp.int32(0),
             jnp.asarray(False),
-            (params, moments, jnp.int32(0)),
+            (*before, jnp.int32(0)),
             jnp.zeros((*index.shape[:2], len(STEP)), dtype),
             jnp.zeros((len(index), len(EPOCH)), dtype),
         )
@@ -182,7 +199,8 @@ def ppo_update(
         def whole(new: jax.Array, old: jax.Array) -> jax.Array:
             return jnp.where(finite, new, old)
 
-        return jax.tree.map(whole, after, params), jax.tree.map(whole, moved, moments), steps, epochs, finite
+        params, moments = evaluate.outside(*jax.tree.map(whole, (after, moved), before))
+        return params, moments, steps, epochs, finite
 
     return update
 
