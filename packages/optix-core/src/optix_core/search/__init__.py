@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from optix_core.search.report import TrialRecord as TrialRecord
     from optix_core.search.space import Dimension as Dimension
     from optix_core.search.space import SearchSpace as SearchSpace
+    from optix_core.search.spreading import spread_search as spread_search
 
 _EXPORTS = {
     "Candidate": ".report",
@@ -24,6 +25,7 @@ _EXPORTS = {
     "SearchSpace": ".space",
     "TrialOrchestrator": ".orchestrator",
     "TrialRecord": ".report",
+    "spread_search": ".spreading",
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

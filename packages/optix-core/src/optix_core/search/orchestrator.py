@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from optix_core.errors import ConfigError, SearchError
 from optix_core.loop.signals import StopOnSignal
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from optix_core.base_agent import BaseAgent
     from optix_core.base_pipeline import BasePipeline
     from optix_core.loop.result import RunResult
+
+Result = TypeVar("Result")
 
 
 class TrialOrchestrator:
@@ -172,6 +174,11 @@ class TrialOrchestrator:
         return self._plan.study_name
 
     @property
+    def storage(self) -> Any:
+        """Where trials are kept, as it was given."""
+        return self._storage
+
+    @property
     def seed(self) -> int:
         """Root seed of proposals and trainings."""
         return self._plan.seed
@@ -269,6 +276,44 @@ class TrialOrchestrator:
             ConfigError: The study belongs to something else, or the agent declares nothing to search.
             KeyboardInterrupt: SIGINT came; other signals raise SystemExit. The trial was given back.
         """
+        self._report = None
+        report = self._stoppable(self._run)
+        assert report is not None
+        self._report = report
+        return dict(report.winner.params), report.winner.score
+
+    def work(self, seat: str | None = None) -> None:
+        """Train trials until the study has enough, without naming a winner: what a process does that only helps.
+
+        Args:
+            seat: A name that one process has at a time; trials of whoever had it before are given back at once, also
+                those of another machine.
+
+        Raises:
+            SearchError: Too many trials in a row failed.
+            ConfigError: As for :meth:`run`.
+            KeyboardInterrupt: SIGINT came; other signals raise SystemExit. The trial was given back.
+        """
+        try:
+            self._stoppable(lambda: self._trials(self._resolved_space(), seat))
+        finally:
+            self.cleanup()
+
+    def give_back(self, seats: Collection[str]) -> list[int]:
+        """Give back the trials of whoever had one of these seats and is gone; their numbers.
+
+        Raises:
+            ConfigError: The study belongs to something else.
+        """
+        from optix_core.search.owners import Owner, dismiss, reclaim
+
+        space, me = self._resolved_space(), Owner.here()
+        study = self._open(space)
+        dismiss(study, seats, me)
+        return reclaim(study, me, self._plan.stale_after, size=len(space))
+
+    def _stoppable(self, work: Callable[[], Result]) -> Result:
+        """``work()`` while signals are listened to."""
         import optuna
 
         from optix_core.search.storage import optuna_says
@@ -276,10 +321,9 @@ class TrialOrchestrator:
         level = optuna.logging.WARNING if self._verbosity is None else self._verbosity
         self._signals = StopOnSignal(enabled=self._handle_signals)
         self.cleanup()
-        self._report = None
         try:
             with optuna_says(level), self._signals:
-                report = self._run()
+                result = work()
             if self._signals.received is not None:
                 raise _ended_by(self._signals.received)
         except BaseException:
@@ -287,9 +331,7 @@ class TrialOrchestrator:
             raise
         finally:
             self._stop = False
-        assert report is not None
-        self._report = report
-        return dict(report.winner.params), report.winner.score
+        return result
 
     def winner_weights(self) -> Path:
         """:attr:`best_weights_path`; the winner is trained again with the same seed if that was done elsewhere.
@@ -318,20 +360,9 @@ class TrialOrchestrator:
         """The report; None if a signal came."""
         from optix_core.search.confirming import Confirmer, candidates_of, lead, ranked
         from optix_core.search.study import fresh_steps, records_of
-        from optix_core.search.trials import TrialLoop
 
         begun, plan, space = time.monotonic(), self._plan, self._resolved_space()
-        self._study = study = self._open(space)
-        self._workspace = workspace = Workspace(self._workdir, self.study_name, keep=self._keep)
-        TrialLoop(
-            study,
-            space,
-            plan,
-            self._trainer,
-            workspace,
-            interrupted=self._interrupted,
-            on_trial=self._on_trial,
-        ).run()
+        study, workspace = self._trials(space)
         if self._signals.received is not None:
             return None
         records = records_of(study, space)
@@ -364,6 +395,23 @@ class TrialOrchestrator:
             steps=sum(record.steps for record in records) + fresh_steps(study),
             seconds=time.monotonic() - begun,
         )
+
+    def _trials(self, space: SearchSpace, seat: str | None = None) -> tuple[optuna.Study, Workspace]:
+        from optix_core.search.trials import TrialLoop
+
+        self._study = study = self._open(space)
+        self._workspace = workspace = Workspace(self._workdir, self.study_name, keep=self._keep)
+        TrialLoop(
+            study,
+            space,
+            self._plan,
+            self._trainer,
+            workspace,
+            interrupted=self._interrupted,
+            on_trial=self._on_trial,
+            seat=seat,
+        ).run()
+        return study, workspace
 
     def _resolved_space(self) -> SearchSpace:
         if self._space is None:

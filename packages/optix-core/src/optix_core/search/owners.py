@@ -11,7 +11,7 @@ import functools
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,24 @@ def reclaim(study: optuna.Study, me: Owner, stale_after: float, *, size: int) ->
     ]
 
 
-def register(study: optuna.Study, me: Owner) -> None:
-    """Note that this process works on ``study``."""
-    study.set_user_attr(WORKER + me.key, me.data())
+def register(study: optuna.Study, me: Owner, seat: str | None = None) -> None:
+    """Note that this process works on ``study``.
+
+    Args:
+        study: The study.
+        me: This process.
+        seat: A place that one process has at a time: whoever had it before is dead, on whatever machine.
+    """
+    if seat is not None:
+        dismiss(study, [seat], me)
+    study.set_user_attr(WORKER + me.key, me.data() | {"seat": seat})
+
+
+def dismiss(study: optuna.Study, seats: Collection[str], me: Owner) -> None:
+    """Note that whoever else had one of these seats is dead."""
+    for key, value in study.user_attrs.items():
+        if key.startswith(WORKER) and key != WORKER + me.key and value.get("seat") in seats:
+            study.set_user_attr(key, {**value, "dead": True})
 
 
 def claim(trial: optuna.Trial, me: Owner) -> None:
@@ -159,20 +174,25 @@ def beat(trial: optuna.Trial) -> None:
 
 
 def _abandoned(study: optuna.Study, trial: FrozenTrial, me: Owner, stale_after: float) -> bool:
-    owner = Owner.read(trial.user_attrs.get(OWNER))
+    owner, known = Owner.read(trial.user_attrs.get(OWNER)), study.user_attrs
     if owner is None:
         # killed between making the trial and signing it: certain if nobody else is left who might sign it
         others = [
-            Owner.read(v)
-            for k, v in study.user_attrs.items()
+            _is_dead(other, known) if (other := Owner.read(v)) is not None else None
+            for k, v in known.items()
             if k.startswith(WORKER) and k != WORKER + me.key
         ]
-        if all(other is not None and other.is_dead() for other in others):
+        if all(others):
             return True
     else:
-        dead = owner.is_dead()
+        dead = _is_dead(owner, known)
         if dead is not None:
             return dead
     begun = 0.0 if trial.datetime_start is None else trial.datetime_start.timestamp()
     last = float(trial.user_attrs.get(BEAT, begun))
     return time.time() - last > stale_after
+
+
+def _is_dead(owner: Owner, study_attrs: Mapping[str, Any]) -> bool | None:
+    """As somebody has noted, or as can be seen from here; None if neither."""
+    return True if study_attrs.get(WORKER + owner.key, {}).get("dead") else owner.is_dead()

@@ -37,6 +37,7 @@ class TrialLoop:
         workspace: Where trainings keep their files.
         interrupted: Whether a stop was requested.
         on_trial: Called with every trial that ended here.
+        seat: See :func:`~optix_core.search.owners.register`.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class TrialLoop:
         *,
         interrupted: Callable[[], bool],
         on_trial: Callable[[TrialRecord], None] | None,
+        seat: str | None = None,
     ) -> None:
+        self._seat = seat
         self._study, self._space, self._plan = study, space, plan
         self._trainer, self._workspace = trainer, workspace
         self._interrupted, self._on_trial = interrupted, on_trial
@@ -64,7 +67,7 @@ class TrialLoop:
         Raises:
             SearchError: Too many in a row failed.
         """
-        register(self._study, self._me)
+        register(self._study, self._me, self._seat)
         begun, plan = time.monotonic(), self._plan
         pause = POLL_SECONDS[0]
         while not self._interrupted():

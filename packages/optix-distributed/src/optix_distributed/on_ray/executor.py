@@ -21,6 +21,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 WAIT_S = 0.5
 """How often to look at signals while nothing is finished."""
+END_S = 10.0
+"""How long to wait for calls to end after they were told to."""
 _function: dict[str, Callable[[Any], Any]] = {}
 """In a worker: the function that it was called with last."""
 
@@ -117,6 +119,8 @@ class RayExecutor:
         finally:
             for left in calls:
                 ray.cancel(left, force=True)
+            if calls:  # whoever is told of a failure may rely on it that nobody works on any more
+                ray.wait(list(calls), num_returns=len(calls), timeout=END_S)
         return results
 
     def close(self) -> None:

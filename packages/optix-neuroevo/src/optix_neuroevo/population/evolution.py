@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from optix_core.errors import ConfigError, IncompatibleCheckpoint
+from optix_core.executor import Executor
 from optix_core.state import State, generator_state, restore_generator
 from optix_neuroevo.graph.neuron_graph import NeuronGraph
 from optix_neuroevo.population.fitness import Fitness
 from optix_neuroevo.population.genome import Genome
 from optix_neuroevo.population.lending import Lending
+from optix_neuroevo.population.rating import Rating, spread_rating
 from optix_neuroevo.population.settings import PopulationSettings
 from optix_neuroevo.population.species import Species, judge, offspring, speciate
 from optix_neuroevo.population.variation import RATES, Rates, StructuralVariation, crossed, perturbed
@@ -91,13 +93,17 @@ class Population:
             )
         return self.champion.express(self._seed)
 
-    def step(self, fitness: Fitness) -> dict[str, Any]:
+    def step(self, fitness: Fitness, executor: Executor | None = None) -> dict[str, Any]:
         """Evaluate the generation and make the next one; the record of it.
+
+        Args:
+            fitness: Of a graph.
+            executor: Evaluates genomes in other processes, with the same results; ``fitness`` travels there by value.
 
         Raises:
             ValueError: A fitness is not finite. Nothing has changed then.
         """
-        found = [self._evaluate(fitness, genome) for genome in self.genomes]
+        found = self._evaluated(fitness, executor)
         settings, now = self.settings, self.generation
         self.evaluations += len(found)
         top = int(np.argmax(found))
@@ -133,12 +139,11 @@ class Population:
 
     # --- inside ---
 
-    def _evaluate(self, fitness: Fitness, genome: Genome) -> float:
-        rng = np.random.default_rng((self._seed, self.generation))  # of the generation, not of the genome
-        value = float(fitness(self._lend(genome, self._seed), rng))
-        if not math.isfinite(value):
-            raise ValueError(f"a fitness must be finite, got {value} in generation {self.generation}")
-        return value
+    def _evaluated(self, fitness: Fitness, executor: Executor | None) -> list[float]:
+        rating = Rating(fitness, self._seed, self.generation)
+        if executor is None:
+            return [rating.of(genome, self._lend) for genome in self.genomes]
+        return spread_rating(rating, self.genomes, executor)
 
     def _reproduce(
         self, fertile: list[Species], shares: list[int], fitness: list[float]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from optix_core.errors import ConfigError
+from optix_core.executor import Executor
 from optix_neuroevo.graph.neuron_graph import NeuronGraph
 from optix_neuroevo.population.evolution import GraphFactory, Log, Population
 from optix_neuroevo.population.fitness import EpisodeReturn, Fitness
@@ -47,6 +48,7 @@ def evolve(
     log: Log | None = None,
     resume: Mapping[str, Any] | None = None,
     on_generation: Callable[[Population], None] | None = None,
+    executor: Executor | None = None,
 ) -> Evolved:
     """Evolve weights and structure of neuron graphs; no gradients are needed.
 
@@ -63,6 +65,7 @@ def evolve(
         log: See :class:`Population`.
         resume: ``state_dict()`` of the population of an earlier call with the same arguments; it goes on exactly.
         on_generation: Called after every generation, for example to keep ``population.state_dict()``.
+        executor: Evaluates genomes in other processes, with the same result; the task travels there by value.
 
     Raises:
         ConfigError: The task cannot be evaluated, or an option has no meaning for it.
@@ -76,7 +79,7 @@ def evolve(
     fitness, close = _fitness(task, episodes, max_steps)
     try:
         while evolving.generation < generations and (target is None or evolving.fitness < target):
-            evolving.step(fitness)
+            evolving.step(fitness, executor)
             if on_generation is not None:
                 on_generation(evolving)
     finally:
