@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from graph_twin import TYPES, random_graph, random_run, stepped, twin_run
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from optix_neuroevo import GraphModule, NeuronGraph, absent_gradients, layered_graph
@@ -225,6 +225,8 @@ def test_delayed_edges_that_are_picked_one_by_one_count_as_in_a_matrix(seed, mod
         graph.invalidate_compile()
     observations, memory, starts = random_run(graph, seed, n_envs=n_envs)
     expected, after = stepped(graph, observations, memory, starts)
+    # with delays of 1 linear loops may grow beyond all bounds, where a product by BLAS is silent and numpy's is not
+    assume(max(np.abs(expected).max(initial=0.0), np.abs(after).max(initial=0.0)) < 1e6)
     assert not any(level.picks for level in step_layout(graph.plan()).levels)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"MANY": 0, "FEW": 99, "SHARE": 0}.items():

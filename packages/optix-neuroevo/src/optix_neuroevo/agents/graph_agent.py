@@ -9,41 +9,33 @@ says that what learns is what acted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
-from optix_core.agents import weights as files
 from optix_core.agents.box_actions import actions_of
 from optix_core.agents.decay import Decay
 from optix_core.agents.normalizing import Normalizers
 from optix_core.agents.single import SingleObservation
-from optix_core.agents.stored_agent import StoredAgent
 from optix_core.agents.streams import Streams
-from optix_core.errors import ConfigError, IncompatibleCheckpoint
-from optix_core.rl.batching import standardize
+from optix_core.errors import ConfigError
 from optix_core.rl.masking import split_masks
-from optix_core.rl.returns import generalized_advantage_estimation
-from optix_core.rl.successors import next_values, rows, successors
 from optix_core.seeding import Domain, derive_seed, fresh_root_seed
 from optix_core.state import State
-from optix_core.types import EpisodeData, HyperparamSet
-from optix_neuroevo.agents.blocks import Blocks
+from optix_core.types import HyperparamSet
+from optix_neuroevo.agents.keeping import GraphKeeping
 from optix_neuroevo.agents.ledger import GrowthLedger
 from optix_neuroevo.agents.measuring import Measurements, OptionalMeasurements
 from optix_neuroevo.agents.memory_rows import MemoryRows
 from optix_neuroevo.agents.networks import GraphNetworks
 from optix_neuroevo.agents.trainable import GraphTrainable
-from optix_neuroevo.agents.update import GraphBatch, ppo_update, ratio_error, staged
-from optix_neuroevo.graph.averaging import average_graphs
 from optix_neuroevo.graph.neuron_graph import NeuronGraph
 from optix_neuroevo.specs import HYPERS, RECURRENT_HYPERS
 from optix_neuroevo.training.adam import TopologyAwareAdam
 from optix_torch.policy_gradient.recurrent_agent import OwnMemory
-from optix_torch.policy_gradient.sequences import memory_before, memory_of_successors
 from optix_torch.training.threads import Threads
 
 if TYPE_CHECKING:
@@ -52,7 +44,7 @@ if TYPE_CHECKING:
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 
 
-class GraphAgent(StoredAgent):
+class GraphAgent(GraphKeeping):
     """Proximal policy optimisation of a neuron graph, for discrete and continuous actions.
 
     Memory is kept and used; gradients stay within one step: past activations are data. That trains every edge, those
@@ -90,8 +82,6 @@ class GraphAgent(StoredAgent):
 
     hypers = HYPERS
     accepts_intrinsic_rewards = True
-    chunk_len = 1
-    """Steps that gradients go back."""
 
     def __init__(
         self,
@@ -266,132 +256,6 @@ class GraphAgent(StoredAgent):
         wanted = b.add("slice", outputs, start=0, stop=networks.n_actions)
         return self._actions.describe(b, wanted, mask, networks.n_actions)
 
-    # --- learning ---
-
-    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
-        """One PPO update on a window; diagnostics as for PPO, and those of the graph, NaN losses if it failed.
-
-        Raises:
-            ConfigError: The window lacks ``hidden_states``, or they are of another agent.
-        """
-        with self._threads:
-            return self._learn(episode_data)
-
-    def _learn(self, window: EpisodeData) -> dict[str, Any]:
-        hp, networks = self._hp, self._networks
-        if not window.n_steps:
-            return {"n_updates": 0, "skipped": "the window is empty"}
-        seen, _ = split_masks(rows(window, "observations"))
-        batch = self._batch(window, hp)
-        data, blocks = staged(batch), Blocks.cut(batch.ends, self._bptt_len())
-        if self.measurements is None:
-            worst = ratio_error(networks, data, blocks, hp)
-        else:
-            worst = self.measurements.measure(networks, batch, data, hp)
-        before, optimizer = self._training.state_dict(), self.graph.version
-        with self._decay.applied(hp, window.n_steps, self._training) as now:
-            report = ppo_update(
-                networks, self._training.optimizer, data, blocks, now, self._streams.minibatch
-            )
-        assert optimizer == self.graph.version, "the graph was changed while it learned"
-        finite = all(bool(p.isfinite().all()) for p in networks.named_parameters().values())
-        if not finite:
-            report.diverged = True
-            self._training.load_state_dict(before, owner=self.kind)
-        self._normalizers.after_window(seen)
-        self.ledger.windows += 1
-        found = report.diagnostics(batch.values, batch.targets)
-        return found | {
-            "loss": found["policy_loss"] + hp["vf_coef"] * found["value_loss"],
-            "ratio_error": worst,
-            "n_neurons": self.graph.n_neurons(),
-            "n_edges": self.graph.n_edges(),
-        }
-
-    def _bptt_len(self) -> int:
-        """Steps that gradients go back now: one where there is nothing to remember."""
-        return self.chunk_len if self.graph.memory_size else 1
-
-    def _batch(self, window: EpisodeData, hp: Mapping[str, Any]) -> GraphBatch:
-        """The window with its advantages and targets; nothing has moved since it was collected."""
-        networks, norm = self._networks, self._normalizers
-        seen, masks = split_masks(rows(window, "observations"))
-        observations, actions = norm.observations(seen), rows(window, "actions")
-        memory = self._rows.unpack(memory_before(window, self.memory_size, owner=self.kind))
-        outputs, values, after = networks.step(observations, memory)
-        values = values.reshape(window.time_major("rewards").shape)
-        if window.log_probs is None:
-            log_probs = networks.log_probs(outputs, actions, masks)
-        else:
-            log_probs = rows(window, "log_probs")
-        beyond = norm.observations(split_masks(successors(window))[0])
-        _, after_values, _ = networks.step(beyond, memory_of_successors(window, after))
-        following = next_values(window, values, after_values)
-        # a time limit is a boundary with a future, a terminal state one without
-        terminated, boundary = window.time_major("terminated"), window.time_major("dones")
-        rewards = norm.rewards(window.time_major("learning_rewards"), boundary)
-        advantages = generalized_advantage_estimation(
-            rewards, values, following, terminated, boundary, gamma=hp["gamma"], gae_lambda=hp["gae_lambda"]
-        )
-        return GraphBatch(
-            observations=observations, actions=actions, log_probs=log_probs, values=values.reshape(-1),
-            advantages=standardize(advantages).reshape(-1), targets=(advantages + values).reshape(-1),
-            masks=masks, memory=memory, ends=boundary,
-        )  # fmt: skip
-
-    def _apply(self, hp: dict[str, Any]) -> None:
-        super()._apply(hp)
-        self._normalizers.set_gamma(hp["gamma"])
-
-    # --- keeping ---
-
-    def save_weights(self, path: str) -> None:
-        """Write what acting needs as one safetensors file: topology, parameters and observation statistics."""
-        self._store.save_weights(path)
-
-    def load_weights(self, path: str) -> None:
-        """Become what :meth:`save_weights` wrote, of whatever topology; optimizer state that fits is kept.
-
-        Raises:
-            IncompatibleCheckpoint: It is of another agent, or of other spaces.
-        """
-        self._load(files.read_tensors(path, kind=self.kind))
-
-    def average_weights(self, paths: Sequence[str]) -> None:
-        """Become the mean of several; where topologies differ, neurons and edges are matched by their numbers.
-
-        Raises:
-            IncompatibleCheckpoint: They are of other agents or spaces.
-        """
-        saved = [files.read_tensors(path, kind=self.kind) for path in paths]
-        if not saved:
-            raise ValueError("average_weights needs at least one path")
-        before = self._training.state_dict()
-        graphs: list[State] = []
-        try:
-            for arrays in saved:
-                self._training.load_arrays(_graph_part(arrays), owner=self.kind)
-                graphs.append(self.graph.state_dict())
-            mean = dict(saved[0])
-            for name in [n for n in mean if n.startswith("extras/")]:
-                mean[name] = np.mean([arrays[name] for arrays in saved], axis=0).astype(mean[name].dtype)
-            self.graph.load_state_dict(average_graphs(graphs))
-            mean = {n: a for n, a in mean.items() if not n.startswith("graph/")}
-            mean |= {n: a for n, a in self._training.arrays().items() if n.startswith("graph/")}
-        finally:
-            self._training.load_state_dict(before, owner=self.kind)
-        self._load(mean)
-
-    def _load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        before = self._training.state_dict()
-        try:
-            self._training.load_arrays(_graph_part(arrays), owner=self.kind)
-            self._store._load_weights(dict(arrays))  # the topology fits by now
-        except IncompatibleCheckpoint:
-            self._training.load_state_dict(before, owner=self.kind)
-            raise
-        self._rows.require_room()
-
 
 class RecurrentGraphAgent(GraphAgent):
     """The same with gradients through time: what was recorded at the beginning of a chunk is where they end.
@@ -408,8 +272,3 @@ class RecurrentGraphAgent(GraphAgent):
             raise ConfigError(f"chunk_len is {chunk_len}; gradients go back at least 1 step")
         super().__init__(*args, **kwargs)
         self.chunk_len = chunk_len
-
-
-def _graph_part(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Without the observation statistics."""
-    return {n: a for n, a in arrays.items() if n.startswith(("graph/", "extras/"))}

@@ -17,23 +17,22 @@ import numpy as np
 from optix_core.errors import ConfigError
 from optix_core.loop_callback import LoopCallback
 from optix_core.state import State, generator_state, restore_generator
-from optix_core.topology import Budget, GateVote, GrowthGate, Proposal, Signals, TopologyMutator
+from optix_core.topology import GrowthGate, TopologyMutator
 from optix_core.types import EvalMetrics, LoopState
 from optix_neuroevo.agents.measuring import Measurements
-from optix_neuroevo.control.changing import GraphChanges, picture
+from optix_neuroevo.control.changing import picture
 from optix_neuroevo.control.gates import GradientUtilisation, NotImproving, StructuredResiduals
+from optix_neuroevo.control.growing import Growing
 from optix_neuroevo.control.regions import Region, gates, mutator
+from optix_neuroevo.control.shrinking import Shrinking
 from optix_neuroevo.control.trial import Trial
-from optix_neuroevo.graph.delta import GraphDelta
 from optix_neuroevo.graph.neuron_graph import NeuronGraph
-from optix_neuroevo.mutators.editing import GraphEditor
-from optix_neuroevo.mutators.shrinking import MergeTwins, PruneEdge, PruneNeuron
 
 SCORES = 200
 RECORDS = 1000
 
 
-class TopologyController(GraphChanges, LoopCallback):
+class TopologyController(Growing, Shrinking, LoopCallback):
     """Watches scores, activity and gradients, and lets mutators change the network.
 
     Args:
@@ -238,142 +237,6 @@ class TopologyController(GraphChanges, LoopCallback):
                     break
         self._structure = self._structure_now()
 
-    # --- growing ---
-
-    def _grow(self, region: Region, *, fresh: bool) -> bool:
-        if not fresh or region.since < self.grow_cooldown or len(self._scores) < self._min_scores:
-            return False
-        budget = Budget(
-            neurons=max(0, self._limits["neurons"] - region.hidden()),
-            edges=max(0, self._limits["edges"] - region.graph.n_edges()),
-            min_hidden=self._limits["hidden"], max_delay=self._limits["delay"],
-        )  # fmt: skip
-        signals, editor = self._signals(region), self._editor(region)
-        votes = {name: gate.vote(editor, signals, tuple(self._scores)) for name, gate in self._gates.items()}
-        if not all(vote.grow for vote in votes.values()):
-            against = "; ".join(vote.reason for vote in votes.values() if not vote.grow)
-            self._log("refused", region, why=against, votes=_numbers(votes))
-            return False
-        for name, grower in self._growers.items():
-            for proposal in grower.propose(editor, signals, budget, self._rng):
-                if self._try_growth(region, name, grower, proposal, votes):
-                    return True
-        self._log("refused", region, why="no mutator has a proposal that fits", votes=_numbers(votes))
-        return False
-
-    def _try_growth(
-        self,
-        region: Region,
-        name: str,
-        grower: TopologyMutator,
-        proposal: Proposal,
-        votes: Mapping[str, GateVote],
-    ) -> bool:
-        state = self._snapshot(region) if self.probation else {}
-        delta = self._apply(region, name, grower, [proposal])
-        if delta is None:
-            return False
-        self._counts["grow"] += 1
-        if self.probation:
-            before = list(self._scores)[-max(self.probation, 10) :]
-            self._trial = Trial(
-                region=region.name, mutator=name, reason=proposal.reason, state=state, before=before,
-                structure=self._structure_now(),
-            )  # fmt: skip
-        self._scores.clear()
-        region.since = 0
-        self._log(
-            "grown", region, mutator=name, proposal=proposal.to_dict(), votes=_numbers(votes),
-            output_change=delta.output_change, graph=picture(region.graph),
-        )  # fmt: skip
-        self._wake()
-        return True
-
-    def _judge(self, trial: Trial) -> None:
-        """The probation is over."""
-        region = next(r for r in self._regions if r.name == trial.region)
-        paid, numbers = trial.verdict(self._confidence)
-        self._trial = None
-        if paid:
-            self._log("kept", region, mutator=trial.mutator, **numbers)
-            return
-        self._restore(region, trial.state)
-        self._counts["revert"] += 1
-        self._scores.clear()
-        self._scores.extend(trial.before)
-        region.since = 0
-        self._log("reverted", region, mutator=trial.mutator, **numbers, graph=picture(region.graph))
-
-    def _snapshot(self, region: Region) -> State:
-        return region.graph.state_dict() if self._agent is None else self._agent.state_dict()
-
-    def _restore(self, region: Region, state: State) -> None:
-        (region.graph if self._agent is None else self._agent).load_state_dict(state)
-
-    def _wake(self) -> None:
-        """The loop waits anew for what the growth brings."""
-        if self._scheduler is None:
-            return
-        if self._factor == 0.0:
-            self._scheduler.record_restart()
-        else:
-            self._scheduler.reactivate(self._factor)
-
-    # --- shrinking ---
-
-    def _shrink(self, region: Region) -> bool:
-        measured = self._measurements()
-        if measured is None or measured.windows < self._min_measured:
-            return False
-        budget = Budget(
-            neurons=0, edges=4096, changes=64, min_hidden=self._limits["hidden"], min_age=self._maturation,
-            max_delay=self._limits["delay"],
-        )  # fmt: skip
-        signals, editor = self._signals(region), self._editor(region)
-        if self._prune_edges(region, editor, signals, budget):
-            return True
-        steps: list[tuple[str, str, TopologyMutator]] = []
-        if self.prune_neuron_threshold > 0:
-            pruner = PruneNeuron(threshold=self.prune_neuron_threshold, grad_eps=self._grad_eps)
-            steps.append(("prune", "prune_neuron", pruner))
-        if self._similarity < 1.0 and self._merge_every and self._windows % self._merge_every == 0:
-            merger = MergeTwins(similarity=self._similarity, threshold=self.prune_neuron_threshold)
-            steps.append(("merge", "merge_twins", merger))
-        for kind, name, what in steps:
-            for proposal in list(what.propose(editor, signals, budget, self._rng))[:1]:
-                delta = self._apply(region, name, what, [proposal], tolerance=self._tolerance)
-                if delta is not None:
-                    self._shrunk(kind, region, name, [proposal], delta)
-                    return True
-        return False
-
-    def _prune_edges(self, region: Region, editor: GraphEditor, signals: Signals, budget: Budget) -> bool:
-        if not self._patience:
-            return False
-        what = PruneEdge(threshold=self.prune_edge_threshold)
-        weak = {p.targets[0]: p for p in what.propose(editor, signals, budget, self._rng)}
-        region.quiet = {edge: region.quiet.get(edge, 0) + 1 for edge in weak}
-        due = [p for edge, p in weak.items() if region.quiet[edge] >= self._patience]
-        if not due:
-            return False
-        delta = self._apply(region, "prune_edge", what, due, tolerance=self._tolerance)
-        if delta is None:
-            for proposal in due:  # look again after another patience
-                region.quiet[proposal.targets[0]] = 0
-            return False
-        self._shrunk("prune", region, "prune_edge", due, delta)
-        return True
-
-    def _shrunk(
-        self, kind: str, region: Region, name: str, proposals: list[Proposal], delta: GraphDelta
-    ) -> None:
-        self._counts[kind] += len(proposals)
-        self._log(
-            "pruned" if kind == "prune" else "merged", region, mutator=name,
-            proposals=[p.to_dict() for p in proposals], output_change=delta.output_change,
-            graph=picture(region.graph),
-        )  # fmt: skip
-
     def _notice_what_others_did(self) -> None:
         """The loop may have gone back to a policy of another topology: what was on probation is gone then."""
         if self._structure is None or self._structure == self._structure_now():
@@ -414,10 +277,6 @@ class TopologyController(GraphChanges, LoopCallback):
         structure = state["structure"]
         self._structure = None if structure is None else np.asarray(structure).tolist()
         restore_generator(self._rng, state["rng"])
-
-
-def _numbers(votes: Mapping[str, GateVote]) -> dict[str, Any]:
-    return {name: {"grow": vote.grow, "reason": vote.reason, **vote.numbers} for name, vote in votes.items()}
 
 
 def _name_of(what: str | TopologyMutator) -> str:

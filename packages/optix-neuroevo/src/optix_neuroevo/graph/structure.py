@@ -22,8 +22,6 @@ from optix_neuroevo.neurons.prototypes import CELL_TYPES
 from optix_neuroevo.neurons.types import NeuronType, neuron_type
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from optix_neuroevo.graph.edit import Edit
 
 Array = NDArray[Any]
@@ -257,8 +255,6 @@ class GraphStructure:
                     ahead.append(slot)
         return False
 
-    # --- weights and parameters ----------------------------------------------------------------------------------
-
     def effective_weight(self, edge_id: str) -> float:
         """What an edge multiplies with."""
         slot = self.edge_slot_of(edge_id)
@@ -269,47 +265,6 @@ class GraphStructure:
                 self.parameter_arrays["theta"].values[chosen], self.edges["form"][chosen], sign
             )[0]
         )
-
-    def effective_weights(self) -> Array:
-        """Effective weights ``[edge slots]``, zero in free ones; a new array."""
-        sign = weights.SIGNS[self.neurons["cell"][self.edges["src"]]].astype(self.dtype)
-        theta = self.parameter_arrays["theta"].values
-        return np.where(self.edges.alive, weights.effective(theta, self.edges["form"], sign), 0).astype(
-            self.dtype
-        )
-
-    def enforce_dale(self) -> None:
-        """Move stored weights into the range that Dale's law leaves them; call it after every gradient step."""
-        bounded_below, bounded_above = self._cache("dale", self._dale_slots)
-        theta = self.parameter_arrays["theta"].values
-        if len(bounded_below):
-            theta[bounded_below] = np.maximum(theta[bounded_below], 0.0)
-        if len(bounded_above):
-            theta[bounded_above] = np.minimum(theta[bounded_above], 0.0)
-        self.touch()
-
-    def parameters(self) -> list[nn.Parameter]:
-        """PyTorch parameters on the memory of :attr:`parameter_arrays`; the objects stay the same as long as the graph.
-
-        A neuron type that the graph did not have before brings a further one.
-        """
-        return [array.parameter() for array in self.parameter_arrays.values()]
-
-    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """:meth:`parameters` with their names."""
-        return [(name, array.parameter()) for name, array in self.parameter_arrays.items()]
-
-    def touch(self) -> None:
-        """Say that parameter values were written to by something other than PyTorch or this graph."""
-        self._values += 1
-
-    @property
-    def values_version(self) -> int:
-        """Grows with every change of parameter values that the graph or PyTorch knows of."""
-        stamp = self._values
-        for array in self.parameter_arrays.values():
-            stamp += array.version
-        return stamp
 
     @property
     def structure_version(self) -> int:
@@ -354,13 +309,6 @@ class GraphStructure:
             found = (self._structure, make())
             self._cached[name] = found
         return found[1]
-
-    def _dale_slots(self) -> tuple[Array, Array]:
-        cell = self.neurons["cell"][self.edges["src"]]
-        form, alive = self.edges["form"], self.edges.alive
-        free = alive & (form == weights.FREE)
-        below = (free & (cell == weights.EXCITATORY)) | (alive & (form == weights.RECTIFIED))
-        return np.flatnonzero(below), np.flatnonzero(free & (cell == weights.INHIBITORY))
 
     def _make_layout(self) -> StateLayout:
         depth = self.depths()

@@ -12,7 +12,8 @@ from optix_neuroevo.graph.delta import OperationRefused
 from optix_neuroevo.graph.edit import Edit
 from optix_neuroevo.graph.parameters import ParameterArray
 from optix_neuroevo.graph.state_layout import StateLayout
-from optix_neuroevo.graph.structure import GraphStructure, Listener
+from optix_neuroevo.graph.structure import Listener
+from optix_neuroevo.graph.weighing import WeightedGraph
 from optix_neuroevo.neurons.types import NeuronType
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from optix_neuroevo.plan.probe import Probe
 
 
-class ChangingGraph(GraphStructure):
+class ChangingGraph(WeightedGraph):
     """A graph that can be changed as a whole or not at all."""
 
     # --- changes -------------------------------------------------------------------------------------------------

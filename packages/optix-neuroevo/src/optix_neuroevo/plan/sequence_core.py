@@ -16,6 +16,7 @@ from optix_neuroevo.neurons.activations import in_place, slope
 from optix_neuroevo.neurons.types import NUMPY, Derivatives
 from optix_neuroevo.plan.compile import Group, Plan
 from optix_neuroevo.plan.sequence_layout import Core
+from optix_neuroevo.plan.simple_core import is_simple, resets_of, simple_back, simple_forward
 
 Array = NDArray[Any]
 Back = Callable[[int], None]
@@ -80,8 +81,8 @@ class CoreRun:
         n_past = len(core.history)
         self._keep = keep
         self.z = z = np.empty((steps, n_past + rows, n), given.dtype)
-        if self._is_simple():
-            self._simple_forward(given, memory)
+        if is_simple(core):
+            simple_forward(core, self._matrices[0], z, given, memory, keep)
             return
         work: list[tuple[Array, int, slice, slice, list[Callable[[int, Array], Any]]]] = []
         for level, matrix in zip(core.levels, self._matrices, strict=True):
@@ -90,7 +91,7 @@ class CoreRun:
                 f for g in level.groups if (f := self._function(g, memory, steps, n, given.dtype)) is not None
             ]
             work.append((matrix, n_past + a, slice(n_past + a, n_past + b), slice(a, b), functions))
-        resets = self._resets(steps)
+        resets = resets_of(keep, steps)
         dot, shift = np.dot, core.shift
         previous: Array | None = None
         for t, (now, outside) in enumerate(zip(z, given, strict=True)):
@@ -135,8 +136,8 @@ class CoreRun:
                 else:
                     backs.append(self._gated_back(g, now[n_past:][place], delta[:, place], carried, local))
             levels.append((level.start - core.start, level.stop - core.start, backs))
-        if self._is_simple():
-            self._simple_back(arriving, slopes, delta)
+        if is_simple(core):
+            simple_back(core, self._matrices[0], arriving, slopes, delta, self._keep)
         else:
             self._general_back(arriving, delta, now, levels, carried)
         for g, found, by_h, by_state in local:
@@ -176,77 +177,7 @@ class CoreRun:
 
         return stateful
 
-    def _resets(self, steps: int) -> list[bool]:
-        """At which steps any memory is emptied."""
-        return [False] * steps if self._keep is None else (self._keep == 0).any(axis=1).tolist()
-
     # --- backward ------------------------------------------------------------------------------------------------
-
-    def _is_simple(self) -> bool:
-        """One level of point neurons, whose own past activations are all from one step ago."""
-        core = self.core
-        return (
-            len(core.levels) == 1
-            and all(g.type.step is None for g in core.levels[0].groups)
-            and len(core.history) > 0
-            and isinstance(core.shift, slice)
-            and core.shift.start >= len(core.history)
-        )
-
-    def _simple_forward(self, given: Array, memory: Array) -> None:
-        """A product, a sum and an activation per step."""
-        core, z, keep, n_past = self.core, self.z, self._keep, len(self.core.history)
-        assert isinstance(core.shift, slice)
-        functions = [
-            (slice(g.start - core.start, g.stop - core.start), f)
-            for g in core.levels[0].groups
-            if (f := in_place(g.activation)) is not None
-        ]
-        whole = len(functions) == 1 and len(core.levels[0].groups) == 1
-        activation = functions[0][1] if whole else None
-        tanh = np.tanh if whole and core.levels[0].groups[0].activation == "tanh" else None
-        matrix, resets = self._matrices[0], self._resets(len(z))
-        # of one environment, vectors: their products are faster than those with matrices of one column
-        bare = (lambda a: a[..., 0]) if z.shape[2] == 1 else (lambda a: a)
-        past, now = bare(z[:, core.shift]), bare(z[:, n_past:])
-        before: Array = bare(np.ascontiguousarray(memory[core.history - 1]))
-        dot, add = np.dot, np.add
-        for x, outside, after, emptied, t in zip(now, bare(given), past, resets, range(len(z)), strict=True):
-            if emptied and keep is not None:
-                before = before * keep[t]
-            dot(matrix, before, x)
-            add(x, outside, x)
-            if tanh is not None:  # the usual case, without a function around it
-                tanh(x, x)
-            elif activation is not None:
-                activation(x)
-            else:
-                for place, function in functions:
-                    function(x[place])
-            before = after
-        z[0, :n_past] = memory[core.history - 1]
-        z[1:, :n_past] = z[:-1, core.shift]
-        if keep is not None:
-            z[:, :n_past] *= keep[:, None]
-
-    def _simple_back(self, arriving: Array, slopes: Array, delta: Array) -> None:
-        """Three operations per step."""
-        keep, n_past = self._keep, len(self.core.history)
-        transposed = np.ascontiguousarray(self._matrices[0].T)
-        assert isinstance(self.core.shift, slice)
-        readers = slice(self.core.shift.start - n_past, self.core.shift.stop - n_past)
-        resets = self._resets(len(delta))
-        bare = (lambda a: a[..., 0]) if delta.shape[2] == 1 else (lambda a: a)
-        back: Array = bare(np.zeros((n_past, delta.shape[2]), delta.dtype))
-        add, multiply, dot = np.add, np.multiply, np.dot
-        backwards = (bare(a)[::-1] for a in (arriving, arriving[:, readers], slopes, delta))
-        steps = range(len(delta) - 1, -1, -1)
-        for here, read, slopes_now, d, emptied, t in zip(*backwards, resets[::-1], steps, strict=True):
-            add(read, back, read)
-            multiply(here, slopes_now, d)
-            dot(transposed, d, back)
-            if emptied and keep is not None:
-                back *= keep[t]
 
     def _general_back(
         self, arriving: Array, delta: Array, now: Array, levels: list[tuple[int, int, list[Back]]],
@@ -258,7 +189,7 @@ class CoreRun:
             (np.ascontiguousarray(matrix.T), a, b, backs)
             for matrix, (a, b, backs) in zip(reversed(self._matrices), reversed(levels), strict=True)
         ]
-        resets = self._resets(len(delta))
+        resets = resets_of(keep, len(delta))
         back: Array = np.zeros(
             (n_past, delta.shape[2]), delta.dtype
         )  # by the past activations of the step after
