@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from optix_distributed.collection import Collection as Collection
     from optix_distributed.errors import ActorDiedError as ActorDiedError
     from optix_distributed.errors import ActorError as ActorError
+    from optix_distributed.errors import WorkerLostError as WorkerLostError
+    from optix_distributed.on_ray.executor import RayExecutor as RayExecutor
     from optix_distributed.pipeline import DistributedPipeline as DistributedPipeline
     from optix_distributed.settings import CollectionSettings as CollectionSettings
 
@@ -23,6 +25,8 @@ _EXPORTS = {
     "Collection": ".collection",
     "CollectionSettings": ".settings",
     "DistributedPipeline": ".pipeline",
+    "RayExecutor": ".on_ray.executor",
+    "WorkerLostError": ".errors",
     "compute_vtrace_targets": "optix_core.rl.vtrace",
 }
 

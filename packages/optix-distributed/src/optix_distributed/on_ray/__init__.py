@@ -10,7 +10,6 @@ from optix_core.errors import MissingDependencyError
 if TYPE_CHECKING:
     from optix_distributed.boot import Boot
     from optix_distributed.on_ray.backend import RayBackend
-    from optix_distributed.on_ray.executor import RayExecutor
 
 
 def require_ray(what: str) -> Any:
@@ -42,16 +41,3 @@ def ray_backend(boot: Boot, **options: Any) -> RayBackend:
     from optix_distributed.on_ray.backend import RayBackend
 
     return RayBackend(boot, **options)
-
-
-def ray_executor(**options: Any) -> RayExecutor:
-    """A :class:`~optix_distributed.on_ray.executor.RayExecutor`.
-
-    Raises:
-        MissingDependencyError: Ray is not installed.
-        ConfigError: The cluster cannot be reached.
-    """
-    require_ray("RayExecutor")
-    from optix_distributed.on_ray.executor import RayExecutor
-
-    return RayExecutor(**options)

@@ -25,7 +25,8 @@ from ray.exceptions import RayError
 from optix_distributed.backend import NEWEST, Counts, Filled
 from optix_distributed.boot import Boot, packed
 from optix_distributed.on_ray.actor import LOOK, RemoteActor
-from optix_distributed.on_ray.placing import Placement, needs_of
+from optix_distributed.on_ray.needs import needs_of
+from optix_distributed.on_ray.placing import Placement
 from optix_distributed.on_ray.session import RaySession, connect
 from optix_distributed.restarts import Restarts
 from optix_distributed.shared.plan import STATS, STEPS

@@ -6,16 +6,16 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self, TypeVar
-
-import ray
-from ray.exceptions import RayError, RayTaskError
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from optix_core.errors import ConfigError
 from optix_distributed.boot import opened, sealed, wrapped
 from optix_distributed.errors import WorkerLostError
-from optix_distributed.on_ray.placing import needs_of
-from optix_distributed.on_ray.session import RaySession, connect
+from optix_distributed.on_ray import require_ray
+from optix_distributed.on_ray.needs import needs_of, options_of
+
+if TYPE_CHECKING:
+    from optix_distributed.on_ray.session import RaySession
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,7 +43,8 @@ class RayExecutor:
         lost: Calls that were made again.
 
     Raises:
-        ConfigError: The cluster cannot be reached, or no machine of it has such resources.
+        ConfigError: The cluster cannot be reached, or has no such resources.
+        MissingDependencyError: Ray is not installed.
     """
 
     def __init__(
@@ -53,6 +54,9 @@ class RayExecutor:
         resources: Mapping[str, float] | None = None,
         max_lost: int = 3,
     ) -> None:
+        self._ray = ray = require_ray("RayExecutor")
+        from optix_distributed.on_ray.session import connect
+
         self._needs, self._max_lost, self.lost = needs_of(resources), max_lost, 0
         self._held = _Held(connect(address, cpus=self._needs["CPU"]))
         # also when this process ends without close(), or this object is forgotten
@@ -69,7 +73,7 @@ class RayExecutor:
     @property
     def workers(self) -> int:
         """How many calls the cluster has room for at once, now; at least 1."""
-        total = ray.cluster_resources()
+        total = self._ray.cluster_resources()
         rooms = [total.get(name, 0.0) / amount for name, amount in self._needs.items() if amount > 0]
         return max(1, int(min(rooms, default=1)))
 
@@ -83,15 +87,12 @@ class RayExecutor:
         """
         if not self._finalizer.alive:
             raise ConfigError("this executor is closed; make another one")
-        envelope = wrapped([function])
+        from ray.exceptions import RayError, RayTaskError
+
+        ray, envelope = self._ray, wrapped([function])
         body = ray.put(sealed(envelope, "the function", envelope))
-        call: Any = ray.remote(max_retries=0)(_call)
-        call = call.options(
-            num_cpus=self._needs["CPU"],
-            num_gpus=self._needs.get("GPU", 0.0),
-            resources={n: a for n, a in self._needs.items() if n not in {"CPU", "GPU"}},
-            scheduling_strategy="SPREAD",
-        )
+        call = ray.remote(max_retries=0)(_call)
+        call = call.options(**options_of(self._needs))
         given = list(items)
         results: list[Any] = [None] * len(given)
         losses = [0] * len(given)

@@ -11,14 +11,10 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from optix_core.errors import ConfigError
+from optix_distributed.on_ray.needs import options_of
 
 RESERVE_S = 60.0
 """How long to wait for the room of all actors."""
-
-
-def needs_of(resources: Mapping[str, float] | None) -> dict[str, float]:
-    """What one actor takes: one CPU unless told otherwise."""
-    return {"CPU": 1.0, **{name: float(amount) for name, amount in (resources or {}).items()}}
 
 
 class Placement:
@@ -42,13 +38,7 @@ class Placement:
 
     def of(self, actor_id: int) -> dict[str, Any]:
         """Options with which to make an actor."""
-        others = {name: amount for name, amount in self._needs.items() if name not in {"CPU", "GPU"}}
-        found: dict[str, Any] = {
-            "num_cpus": self._needs.get("CPU", 0.0),
-            "num_gpus": self._needs.get("GPU", 0.0),
-            "resources": others,
-            "scheduling_strategy": "SPREAD",
-        }
+        found = options_of(self._needs)
         if self._group is not None:
             found["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
                 self._group, placement_group_bundle_index=actor_id
