@@ -12,18 +12,22 @@ from optix_core import Optimizer
 from optix_core.errors import ConfigError
 from optix_core.pipelines.vector import VectorBatchPipeline
 from optix_core.runs.decision_log import DecisionLog
-from optix_core.topology import GateVote, Proposal, Signals
+from optix_core.topology import EdgeGradients, GateVote, Proposal, Signals
 from optix_core.types import EvalMetrics
 from optix_neuroevo.agents.graph_agent import GraphAgent
 from optix_neuroevo.control.controller import TopologyController
 from optix_neuroevo.control.gates import (
+    AllOf,
+    AnyOf,
     GradientUtilisation,
     MissingGradient,
     NotImproving,
     StructuredResiduals,
+    lacking,
 )
 from optix_neuroevo.control.trial import Trial
 from optix_neuroevo.graph.wiring import layered_graph
+from optix_neuroevo.mutators.editing import GraphEditor
 
 VIEW: Any = None  # gates of scores do not look at the graph
 
@@ -135,6 +139,47 @@ def test_gates_without_measurements_stay_shut() -> None:
     assert not GradientUtilisation(threshold=0.7).vote(VIEW, Signals(utilisation=0.6), []).grow
 
 
+class Says:
+    """A gate with a fixed vote."""
+
+    def __init__(self, grow: bool) -> None:
+        self._grow = grow
+
+    def vote(self, graph: Any, signals: Signals, scores: Any) -> GateVote:
+        return GateVote(grow=self._grow, reason=f"says {self._grow}", numbers={"x": 1.0})
+
+
+@pytest.mark.parametrize("a", [False, True])
+@pytest.mark.parametrize("b", [False, True])
+def test_gates_are_put_together_by_and_and_or(a: bool, b: bool) -> None:
+    both, either = (kind(a=Says(a), b=Says(b)).vote(VIEW, Signals(), []) for kind in (AllOf, AnyOf))
+    assert both.grow == (a and b)
+    assert either.grow == (a or b)
+    for vote in (both, either):
+        assert vote.numbers == {"a.x": 1.0, "b.x": 1.0, "a.grow": float(a), "b.grow": float(b)}
+        assert f"says {a}" in vote.reason
+        assert f"says {b}" in vote.reason
+
+
+def test_by_default_a_missing_gradient_is_enough_and_a_busy_network_too() -> None:
+    wandering = np.cumsum(np.random.default_rng(0).normal(size=100)).tolist()
+    graph = made().graph
+    editor = GraphEditor(graph)
+    slots = graph.neurons.slots().tolist()
+    into = [n for n in map(graph.neuron_at, slots) if graph.get_neuron(n).role != "input"]
+    gradient = np.zeros((len(into), len(slots)))
+    gradient[0, 0] = 1.0
+    found = EdgeGradients(
+        delay=1, src=tuple(map(graph.neuron_at, slots)), dst=tuple(into), gradient=gradient,
+        deviation=np.full_like(gradient, 0.1),
+    )  # fmt: skip
+    gate = lacking()
+    assert gate.vote(editor, Signals(edge_gradients=(found,), utilisation=0.0), [1.0] * 50).grow
+    assert gate.vote(editor, Signals(utilisation=0.9), wandering).grow
+    assert not gate.vote(editor, Signals(utilisation=0.2), wandering).grow
+    assert not gate.vote(editor, Signals(utilisation=0.9), [1.0, 0.0] * 25).grow
+
+
 # --- growing ---
 
 
@@ -144,7 +189,9 @@ def test_it_waits_for_scores_and_cooldown_and_says_why_it_refuses() -> None:
     feed(controller, [1.0, 2.0, 3.0])
     assert actions(run) == ["begin", "refused"]
     votes = run.events[-1][1]["votes"]
-    assert set(votes) == {"not_improving", "structured_residuals", "gradient_utilisation"}
+    assert set(votes) == {"not_improving", "lacking"}
+    for gate in ("missing_gradient", "structured_residuals", "gradient_utilisation"):
+        assert any(name.split(".")[-2:-1] == [gate] for name in votes["lacking"]), gate
     assert "30 wanted" in run.events[-1][1]["why"]
     assert controller.stats["grow_count"] == 0
 
@@ -293,6 +340,27 @@ def test_twins_are_merged() -> None:
     feed(controller, [1.0] * 2, agent, windows_of(agent))
     assert "merged" in actions(run)
     assert controller.stats["merge_count"] == 1
+
+
+def test_every_growth_in_a_row_that_was_undone_doubles_the_cooldown() -> None:
+    agent = made()
+    controller, run = controlled(agent, grow_op="split_neuron", probation=2, min_score_buffer=2)
+    windows, grown = windows_of(agent), list[int]()
+    for window in range(40):
+        before = controller.stats["grow_count"]
+        feed(controller, [5.0 + 0.1 * (window % 2)], agent, windows)
+        grown += [window] * (controller.stats["grow_count"] - before)
+    assert actions(run).count("reverted") >= 3
+    assert "kept" not in actions(run)
+    # two windows of probation, then the cooldown of 2, doubled
+    gaps = np.diff(grown[:4]).tolist()
+    assert gaps == [2 + 4, 2 + 8, 2 + 16]
+    again, _ = controlled(made(), grow_op="split_neuron", probation=2, min_score_buffer=2)
+    again.load_state_dict(controller.state_dict())
+    assert (
+        again.state_dict()["regions"]["main"]["undone"]
+        == controller.state_dict()["regions"]["main"]["undone"]
+    )
 
 
 # --- keeping ---

@@ -21,7 +21,7 @@ from optix_core.topology import GrowthGate, TopologyMutator
 from optix_core.types import EvalMetrics, LoopState
 from optix_neuroevo.agents.measuring import Measurements
 from optix_neuroevo.control.changing import picture
-from optix_neuroevo.control.gates import GradientUtilisation, NotImproving, StructuredResiduals
+from optix_neuroevo.control.gates import NotImproving, lacking
 from optix_neuroevo.control.growing import Growing
 from optix_neuroevo.control.regions import Region, gates, mutator
 from optix_neuroevo.control.shrinking import Shrinking
@@ -42,7 +42,8 @@ class TopologyController(Growing, Shrinking, LoopCallback):
             or several of them, of which the first that has a proposal is taken.
         grow_grad_threshold: Share of hidden neurons that must be in use; see
             :class:`~optix_neuroevo.control.gates.GradientUtilisation`.
-        grow_cooldown: Windows between two growths of a region; the first may come at once.
+        grow_cooldown: Windows between two growths of a region; the first may come at once. Every growth in a row that
+            was undone doubles it, up to 32 times: what does not lack anything is tried ever more rarely.
         backoff_reset_factor: After a growth the scheduler's interval is multiplied by it; 0 restarts the scheduler.
         grad_eps: Mean gradient below which a neuron does not learn, for pruning.
         maturation_window: Windows that what is new is left alone.
@@ -60,7 +61,8 @@ class TopologyController(Growing, Shrinking, LoopCallback):
         probation: Scores after which a growth must have paid; 0: it stays whatever comes of it.
         confidence: Of the one-sided test that it has.
         tolerance: Largest change of an output that pruning and merging may cause on the last window.
-        gates: Gates, or names of registered ones; None: the three of ``grow_grad_threshold`` and scores.
+        gates: Gates, or names of registered ones, all of which must agree; None:
+            :class:`~optix_neuroevo.control.gates.NotImproving` and :func:`~optix_neuroevo.control.gates.lacking`.
         seed: Of what mutators draw.
 
     Attributes:
@@ -139,11 +141,7 @@ class TopologyController(Growing, Shrinking, LoopCallback):
     def _chosen(chosen: Sequence[str | GrowthGate] | None, threshold: float) -> dict[str, GrowthGate]:
         if chosen is not None:
             return gates(chosen)
-        return {
-            "not_improving": NotImproving(),
-            "structured_residuals": StructuredResiduals(),
-            "gradient_utilisation": GradientUtilisation(threshold=threshold),
-        }
+        return {"not_improving": NotImproving(), "lacking": lacking(threshold)}
 
     @classmethod
     def for_graph(cls, graph: NeuronGraph, scheduler: Any = None, **options: Any) -> TopologyController:
@@ -257,7 +255,9 @@ class TopologyController(Growing, Shrinking, LoopCallback):
             "windows": self._windows,
             "scores": list(self._scores),
             "counts": dict(self._counts),
-            "regions": {r.name: {"since": r.since, "quiet": dict(r.quiet)} for r in self._regions},
+            "regions": {
+                r.name: {"since": r.since, "undone": r.undone, "quiet": dict(r.quiet)} for r in self._regions
+            },
             "trial": None if self._trial is None else self._trial.state_dict(),
             "structure": None if self._structure is None else np.array(self._structure, np.int64),
             "rng": generator_state(self._rng),
@@ -271,7 +271,7 @@ class TopologyController(Growing, Shrinking, LoopCallback):
         for region in self._regions:
             found = state["regions"].get(region.name)
             if found is not None:
-                region.since = int(found["since"])
+                region.since, region.undone = int(found["since"]), int(found.get("undone", 0))
                 region.quiet = {str(k): int(v) for k, v in found["quiet"].items()}
         self._trial = None if state["trial"] is None else Trial.from_state(state["trial"])
         structure = state["structure"]

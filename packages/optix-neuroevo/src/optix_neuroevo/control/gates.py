@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from optix_core.stats.autocorrelation import lag1_autocorrelation
 from optix_core.stats.slope import fit_suffixes
-from optix_core.topology import Budget, GateVote, GraphView, Signals
+from optix_core.topology import Budget, GateVote, GraphView, GrowthGate, Signals
 from optix_neuroevo.mutators.measures import missing_edges
 
 
@@ -127,3 +127,61 @@ class MissingGradient:
             f"{best.src} to {best.dst} delay {best.delay}, is {best.gradient:+.3g}",
             numbers={"edges": float(len(found)), "gradient": best.gradient},
         )
+
+
+class AllOf:
+    """Several gates as one that opens if all of them do.
+
+    Args:
+        gates: By the names under which their numbers are told.
+    """
+
+    def __init__(self, **gates: GrowthGate) -> None:
+        self._gates = gates
+
+    def vote(self, graph: GraphView, signals: Signals, scores: Sequence[float]) -> GateVote:
+        """Every gate is asked, so that all numbers are told."""
+        votes = {name: gate.vote(graph, signals, scores) for name, gate in self._gates.items()}
+        return _together(votes, grow=all(v.grow for v in votes.values()), by=" and ")
+
+
+class AnyOf:
+    """Several gates as one that opens if at least one of them does.
+
+    Args:
+        gates: By the names under which their numbers are told.
+    """
+
+    def __init__(self, **gates: GrowthGate) -> None:
+        self._gates = gates
+
+    def vote(self, graph: GraphView, signals: Signals, scores: Sequence[float]) -> GateVote:
+        """Every gate is asked, so that all numbers are told."""
+        votes = {name: gate.vote(graph, signals, scores) for name, gate in self._gates.items()}
+        return _together(votes, grow=any(v.grow for v in votes.values()), by="; or ")
+
+
+def lacking(threshold: float = 0.70) -> AnyOf:
+    """Whether the network lacks something, by either of two signs.
+
+    Where learning has come to rest, gradients of what exists are zero but for noise, so that alone says nothing: then
+    those of edges that do not exist tell (:class:`MissingGradient`). Where scores still wander while most neurons are
+    being pulled somewhere (:class:`StructuredResiduals`, :class:`GradientUtilisation`), the network is busy and gets
+    nowhere.
+
+    Args:
+        threshold: Of :class:`GradientUtilisation`.
+    """
+    return AnyOf(
+        missing_gradient=MissingGradient(),
+        busy=AllOf(
+            structured_residuals=StructuredResiduals(),
+            gradient_utilisation=GradientUtilisation(threshold=threshold),
+        ),
+    )
+
+
+def _together(votes: Mapping[str, GateVote], *, grow: bool, by: str) -> GateVote:
+    numbers = {f"{name}.{key}": value for name, vote in votes.items() for key, value in vote.numbers.items()}
+    numbers |= {f"{name}.grow": float(vote.grow) for name, vote in votes.items()}
+    return GateVote(grow=grow, reason=by.join(vote.reason for vote in votes.values()), numbers=numbers)

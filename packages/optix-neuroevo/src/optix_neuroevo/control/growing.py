@@ -12,6 +12,9 @@ from optix_neuroevo.control.changing import GraphChanges, picture
 from optix_neuroevo.control.regions import Region
 from optix_neuroevo.control.trial import Trial
 
+MOST_DOUBLINGS = 5
+"""The cooldown doubles with every growth in a row that was undone, so many times at most."""
+
 
 class Growing(GraphChanges):
     """One growth at a time, on probation."""
@@ -30,7 +33,8 @@ class Growing(GraphChanges):
     _trial: Trial | None
 
     def _grow(self, region: Region, *, fresh: bool) -> bool:
-        if not fresh or region.since < self.grow_cooldown or len(self._scores) < self._min_scores:
+        wait = self.grow_cooldown * 2 ** min(region.undone, MOST_DOUBLINGS)
+        if not fresh or region.since < wait or len(self._scores) < self._min_scores:
             return False
         budget = Budget(
             neurons=max(0, self._limits["neurons"] - region.hidden()),
@@ -83,6 +87,7 @@ class Growing(GraphChanges):
         region = next(r for r in self._regions if r.name == trial.region)
         paid, numbers = trial.verdict(self._confidence)
         self._trial = None
+        region.undone = 0 if paid else region.undone + 1
         if paid:
             self._log("kept", region, mutator=trial.mutator, **numbers)
             return

@@ -16,6 +16,9 @@ GROW_OPS: Mapping[str, str] = {
 }
 """The three ways to grow that have names of their own, and the mutators that they mean."""
 
+GROW_OPTIONS: Mapping[str, Mapping[str, Any]] = {"add_edge": {"per_change": 16}}
+"""How those mutators are made: a memory is a group of edges, of which each alone may not pay in its probation."""
+
 
 @dataclass(slots=True)
 class Region:
@@ -26,6 +29,7 @@ class Region:
         graph: The graph that it is, or is part of.
         label: The region's label in the graph; None: the whole graph.
         since: Windows since the last growth.
+        undone: Growths in a row that were undone.
         quiet: Weak edges to the number of windows in a row for which they were.
     """
 
@@ -33,6 +37,7 @@ class Region:
     graph: NeuronGraph
     label: str | None
     since: int
+    undone: int = 0
     quiet: dict[str, int] = field(default_factory=dict[str, int])
 
     def hidden(self) -> int:
@@ -57,7 +62,7 @@ def mutator(what: str | TopologyMutator, options: Mapping[str, Any] | None = Non
     from optix_core.plugins.registry import default_registry
 
     component = default_registry().topology_mutator(GROW_OPS.get(what, what))
-    return create(component, (), options or {})
+    return create(component, (), options or GROW_OPTIONS.get(what, {}))
 
 
 def gates(chosen: Sequence[str | GrowthGate]) -> dict[str, GrowthGate]:
