@@ -13,7 +13,7 @@ from optix_core.acting import MLPSpec
 from optix_jax.networks.gaussian import gaussian_actor
 from optix_jax.networks.mlp import perceptron
 from optix_jax.policy_gradient import actor_critic
-from optix_jax.policy_gradient.pair import Pair, pair_of
+from optix_jax.policy_gradient.pair import WIDEST, Pair, pair_of
 from optix_jax.training.optimizers import Adam, FromOptax
 
 RNG = np.random.default_rng(0)
@@ -77,6 +77,8 @@ def test_what_is_not_alike_stays_apart():
     assert pair_of(actor.apply, made((3, 5, 5, 1)).apply, adam) is None
     assert pair_of(actor.apply, made((3, 5, 4, 1), "relu").apply, adam) is None
     assert pair_of(made((3, 2)).apply, made((3, 1)).apply, adam) is None  # nothing to join
+    wide = WIDEST + 1
+    assert pair_of(made((3, wide, 2)).apply, made((3, wide, 1)).apply, adam) is None
     other = FromOptax(optax.inject_hyperparams(optax.adam)(learning_rate=1e-3))
     assert pair_of(actor.apply, critic.apply, other) is None
     assert pair_of(lambda params, x: x, critic.apply, adam) is None
