@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actor_envs import Make, Misbehaving
-from conftest import HAS_RAY, agent_for, eventually, is_there, shared_memory
+from conftest import HAS_RAY, agent_for, eventually, is_there, shared_memory, weights
 
+from optix_core.cli.main import main
 from optix_core.errors import ConfigError, MissingDependencyError
 from optix_distributed import ActorDiedError, AsyncActorLearner, CollectionSettings
 
@@ -184,10 +185,57 @@ def test_room_is_reserved_for_all_actors_and_given_back(remote):
     other.close()
 
 
+def test_old_weights_are_given_back(remote, cluster):
+    """Thirty stores full of weights, of which two are kept."""
+    one = remote(n_actors=1)
+    one.run(100)
+    backend = one.collection.backend
+    for _ in range(300):
+        backend.publish(np.zeros(2**23, np.uint8))
+    assert sorted(backend._weights) == [backend.version - 1, backend.version]
+    assert not [path for path in Path(cluster.folder).rglob("*spilled*/*") if path.is_file()]
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_lockstep_gives_the_same_weights_as_on_one_machine(remote, learner, networks, lag):
+    options = {"sync": "lockstep", "lag": lag, "trajectory_len": 8}
+    here, there = learner(nets=networks(), **options), remote(nets=networks(), **options)
+    here.run(400)
+    there.run(400)
+    np.testing.assert_array_equal(weights(here), weights(there))
+
+
+def test_ray_that_somebody_shuts_down_is_not_started_again(remote):
+    import ray
+
+    one = remote(n_actors=1)
+    one.run(100)
+    ray.shutdown()
+    with pytest.raises(ConfigError, match="Ray was shut down"):
+        one.run(one.total_steps + 100)
+    assert not ray.is_initialized()
+    assert one.collection.backend.closed
+
+
+def test_the_command_line_trains_on_a_cluster_and_resumes(cluster, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = f"train CartPole-v1 --runner async --actors 2 runner.backend=ray runner.address={cluster.address} --json"
+    rest = "runner.envs_per_actor=2 window_size=64 max_steps=600 validation.episodes=2 optimizer.confirm_episodes=4"
+    assert main([*words.split(), *rest.split(), "--run-dir", "r"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 512
+    assert main(["resume", "r", "max_steps=1100", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 1024
+    assert main(["train", "CartPole-v1", "--runner", "async", "runner.backend=ray"]) != 0
+    assert "needs the runner option actors" in capsys.readouterr().err
+
+
 def test_clusters_without_room_and_addresses_that_cannot_be_are_refused_at_once(remote, learner):
     with pytest.raises(ConfigError, match="5 actors take 5 CPU, and the cluster has 4 in all"):
         remote(n_actors=5)
-    assert remote(n_actors=5, min_actors=4, placement="spread").settings.n_actors == 5
+    some = remote(n_actors=5, min_actors=4)
+    some.run(500)  # with those that there is room for
+    assert some.stats()["actors_alive"] <= 4
+    some.close()
     with pytest.raises(ConfigError, match="2 actors take 2 simulator"):
         remote(actor_resources={"simulator": 1})
     with pytest.raises(ConfigError, match="a machine of the cluster"):

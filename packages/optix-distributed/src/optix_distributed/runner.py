@@ -34,6 +34,10 @@ def build(ctx: RunnerContext, /, **options: Any) -> DistributedPipeline:
         ConfigError: An option cannot be honoured, or the agent's policy cannot act in actors.
     """
     actors, per_actor = options.pop("actors", None), options.pop("envs_per_actor", None)
+    if actors is None and options.get("backend") == "ray":
+        raise ConfigError(
+            "backend='ray' needs the runner option actors: the processors of this machine say nothing about a cluster's"
+        )
     cores = usable_cores()
     actors = cores if actors is None else actors
     if per_actor is None:

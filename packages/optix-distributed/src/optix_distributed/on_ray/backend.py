@@ -22,6 +22,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
+from optix_core.errors import ConfigError
 from optix_distributed.backend import NEWEST, Counts, Filled
 from optix_distributed.boot import Boot, packed
 from optix_distributed.on_ray.actor import LOOK, RemoteActor
@@ -187,6 +188,7 @@ class RayBackend:
 
     def publish(self, payload: NDArray[np.uint8]) -> int:
         """Put new weights into the object store; returns their version."""
+        self._check_connected()
         self.version += 1
         self._weights[self.version] = ray.put(payload)
         self._weights.pop(self.version - KEPT_VERSIONS, None)
@@ -238,6 +240,7 @@ class RayBackend:
 
     def poll(self, timeout: float) -> None:
         """Hear what there is to hear, waiting at most ``timeout`` seconds, and replace who is dead or stuck."""
+        self._check_connected()
         self._respawn_due()
         self._look_around()
         calls = list(self._calls)
@@ -250,6 +253,11 @@ class RayBackend:
             if call in self._calls:  # else its actor has died a moment ago
                 self._hear(call)
         self._look_for_the_stuck()
+
+    @staticmethod
+    def _check_connected() -> None:
+        if not ray.is_initialized():  # Ray would start another cluster of its own accord
+            raise ConfigError("Ray was shut down while actors were at work; make another learner or pipeline")
 
     def _spawn(self, seat: _RaySeat) -> None:
         seat.incarnation += 1

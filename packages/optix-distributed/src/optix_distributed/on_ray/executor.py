@@ -85,8 +85,8 @@ class RayExecutor:
             WorkerLostError: The processes of one item died more than ``max_lost`` times.
             Exception: What ``function`` raised.
         """
-        if not self._finalizer.alive:
-            raise ConfigError("this executor is closed; make another one")
+        if not self._finalizer.alive or not self._ray.is_initialized():
+            raise ConfigError("this executor is closed, or Ray was shut down; make another one")
         from ray.exceptions import RayError, RayTaskError
 
         ray, envelope = self._ray, wrapped([function])
