@@ -16,18 +16,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import tasks
 import torch
 from common import machine, versions
+from safetensors import safe_open
 
 from optix_core import EvaluationPipeline, Optimizer, make_agent
 from optix_core.loop_callback import LoopCallback
-from optix_core.plugins.envs import make_env
 from optix_core.runs.decision_log import DecisionLog
 from optix_core.seeding import Domain, derive_seed
 from optix_core.topology import GateVote
 from optix_neuroevo.control.controller import TopologyController
-from optix_neuroevo.control.gates import MissingGradient, NotImproving
-from optix_neuroevo.mutators.growing import AddMissingEdge
 
 torch.set_num_threads(1)
 
@@ -43,51 +42,65 @@ class AtWindow:
         return GateVote(grow=self._asked == self._window, reason=f"window {self._asked}")
 
 
-def companions(job, agent):
-    if job["growth"] == "none":
-        return
-    if job["growth"] == "plateau":
-        gates, least = [NotImproving(window=20), MissingGradient(z=6.0)], 20
-    else:
-        gates, least = [AtWindow(int(np.random.default_rng(job["seed"]).integers(5, 60)))], 2
+def grows_once_at_random(job, agent):
+    """The control of the controller: the same way to grow, at a time that nothing decided."""
+    window = int(np.random.default_rng(job["seed"]).integers(5, 60))
     agent.add_companions(
         TopologyController.for_graph(
-            agent.graph,
-            grow_op=AddMissingEdge(significance=5.0, per_change=16),
-            gates=gates,
-            min_score_buffer=least,
-            prune_edge_patience=0,
-            prune_neuron_threshold=0.0,
-            merge_similarity_threshold=1.0,
-            probation=10,
-            seed=job["seed"],
+            agent.graph, grow_op="add_edge", gates=[AtWindow(window)], min_score_buffer=2, seed=job["seed"]
         )
     )
 
 
 def fixed(agent):
-    """The final size from the start: both inputs reach all hidden neurons one step late, too."""
+    """A final size from the start: both inputs reach all hidden neurons one step late, too."""
     graph = agent.graph
     for src in graph.input_ids:
         for dst in graph.hidden_ids:
             graph.add_edge(src, dst, 0.0, 1)
 
 
-def run(job):
-    def factory():
-        return make_env(job["env"])
-
-    agent = make_agent("PPO", factory(), neuroevo=True, seed=job["seed"], grow_cooldown=None, **job["agent"])
-    if job["growth"] == "fixed":
+def built(job, env):
+    """A graph that grows by the defaults of ``make_agent`` unless the job says otherwise, or a perceptron."""
+    options = dict(job["agent"])
+    growth = job["growth"]
+    if growth == "perceptron":
+        return make_agent("PPO", env, seed=job["seed"], **options)
+    if growth != "default":
+        options["grow_cooldown"] = None
+    agent = make_agent("PPO", env, neuroevo=True, seed=job["seed"], **options)
+    if growth == "random":
+        grows_once_at_random(job, agent)
+    elif growth == "fixed":
         fixed(agent)
-    else:
-        companions(job, agent)
-    edges = agent.graph.n_edges()
+    return agent
+
+
+def n_parameters(agent):
+    """Numbers that learning changes."""
+    graph = getattr(agent, "graph", None)
+    if graph is None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "weights.safetensors"
+            agent.save_weights(str(path))
+            with safe_open(path, "np") as file:
+                return sum(file.get_tensor(n).size for n in file.keys() if "norm" not in n)  # noqa: SIM118
+    own = sum(
+        max(1, len(graph.type_of(n).parameters)) for n in graph.all_neuron_ids() if n not in graph.input_ids
+    )
+    return graph.n_edges() + own + sum(p.numel() for p in agent._networks.extras.values())
+
+
+def run(job):
+    factory = tasks.factory(job["env"])
+    agent = built(job, factory())
+    size = getattr(agent, "graph", None)
+    before = 0 if size is None else size.n_edges()
     cpu = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         training = Optimizer(
             agent,
-            job["env"],
+            factory,
             n_envs=job["n_envs"],
             window_size=job["window_size"],
             max_steps=job["budget"],
@@ -112,7 +125,8 @@ def run(job):
         for event in DecisionLog(training.run_dir / "events.jsonl").read():
             if event.kind == "window":
                 diagnostics = event.numbers["diagnostics"]
-                windows.append((event.step, event.numbers["train_return"], diagnostics["ratio_error"]))
+                error = diagnostics.get("ratio_error", 0.0)
+                windows.append((event.step, event.numbers["train_return"], error))
             elif event.kind == "topology" and event.numbers["action"] not in {"refused", "begin"}:
                 job.setdefault("events", []).append([event.step, event.numbers["action"]])
     agent.load_state_dict(last["state"])
@@ -128,8 +142,9 @@ def run(job):
         "mean": math.fsum(returns) / len(returns),
         "curve": [[s, round(r, 1)] for s, r, _ in windows[:: max(1, len(windows) // 40)] if r is not None],
         "max_ratio_error": max(e for _, _, e in windows),
-        "edges": [edges, agent.graph.n_edges()],
-        "neurons": agent.graph.n_neurons(),
+        "edges": [before, 0 if size is None else size.n_edges()],
+        "neurons": 0 if size is None else size.n_neurons(),
+        "parameters": n_parameters(agent),
         "events": job.get("events", []),
         "cpu_seconds": round(cpu, 1),
         "machine": machine(),
