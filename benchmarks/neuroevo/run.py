@@ -19,10 +19,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "neuroevo.json"
 MASKED = {
-    "env": "optix/CartPoleNoVel-v0",
-    "agent": {"neuron": "point", "grow_op": "add_edge"},
-    "budget": 250_000,
-}
+    "env": "optix/CartPoleNoVel-v0", "budget": 200_000,
+    "agent": {"neuron": "point", "grow_op": "add_edge", "learning_rate_decay_steps": 200_000},
+}  # fmt: skip
 MAZE = {"budget": 200_000, "growth": "none"}
 HALF = 60_000
 EXCHANGED = {"env": f"exchanged:{HALF // 8}", "agent": {"neuron": "point"}, "budget": 2 * HALF}
