@@ -9,6 +9,7 @@ an environment that waits; of one that computes they say how many processors wer
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -55,6 +56,24 @@ def costs(rounds):
     return {"us_per_trained_step": found, "median": medians, "ratios": ratios}
 
 
+def on_ray(rounds):
+    """The same work with actors of this machine and of a Ray cluster here; what Ray itself takes is left out."""
+    found = {"local": [], "ray": [], "ray_learner": []}
+    for seed in range(rounds):
+        found["local"].append(marginal(sys.executable, HERE / "worker.py", SHORT, LONG, seed=seed, **BATCH))
+        options = {"seed": seed, "backend": "ray", **BATCH}
+        one, two = (
+            child(sys.executable, HERE / "worker.py", {"steps": steps, **options}, timeout=600)
+            for steps in (SHORT, LONG)
+        )
+        trained = two["trained"] - one["trained"]
+        for name, part in (("ray", "cpu_s"), ("ray_learner", "learner_s")):
+            found[name].append((two[part] - one[part]) / trained * 1e6)
+        print(f"round {seed + 1}: " + ", ".join(f"{k} {v[-1]:.1f} us" for k, v in found.items()), flush=True)
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    return {"us_per_trained_step": found, "median": medians}
+
+
 def waiting(seconds=4.0, wait_s=0.002):
     """Steps a second on the clock where every step waits 2 ms: one process, 2 and 8 actors, one environment each."""
     found = {}
@@ -78,18 +97,20 @@ def waiting(seconds=4.0, wait_s=0.002):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("costs", "waiting"))
+    parser.add_argument("--only", choices=("costs", "ray", "waiting"))
     options = parser.parse_args()
     found = {"machine": machine(), "versions": versions()}
-    if options.only != "waiting":
+    if options.only in {None, "costs"}:
         found["costs"] = costs(options.rounds)
-    if options.only != "costs":
+    if options.only == "ray" or (options.only is None and importlib.util.find_spec("ray") is not None):
+        found["ray"] = on_ray(options.rounds)
+    if options.only in {None, "waiting"}:
         found["waiting"] = waiting()
     place = RESULTS / "distributed.json"
     if place.exists():
         found = {**json.loads(place.read_text(encoding="utf-8")), **found}
     place.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({k: found[k] for k in ("costs", "waiting") if k in found}, indent=1))
+    print(json.dumps({k: found[k] for k in ("costs", "ray", "waiting") if k in found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,12 @@ def main(steps, wait_s=0.0, seed=0, warm_up=False, **options):
         "lag_max",
         "mean_return",
     )
-    return {"trained": trained, "elapsed_s": elapsed, "cpu_s": cpu_s(), **{k: result[k] for k in kept}}
+    learner_s = cpu_s()
+    actors_s = (
+        sum(result["actor_cpu_s"]) if options.get("backend") == "ray" else 0.0
+    )  # whose parent is another process
+    times = {"elapsed_s": elapsed, "learner_s": learner_s, "cpu_s": learner_s + actors_s}
+    return {"trained": trained, **times, **{k: result[k] for k in kept}}
 
 
 if __name__ == "__main__":

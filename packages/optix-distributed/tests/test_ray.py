@@ -341,7 +341,7 @@ def test_three_nodes_actors_killed_and_nodes_lost_again_and_again(learner, recor
 
     from ray_cluster import RayCluster, inside, node_of
 
-    rng, away = random.Random(0), {"actor": [], "node": []}
+    rng, away = random.Random(0), {"actor": [], "node": [], "silent node": []}
     cluster = RayCluster(3, cpus=2)
     folder = cluster.folder
     try:
@@ -352,25 +352,30 @@ def test_three_nodes_actors_killed_and_nodes_lost_again_and_again(learner, recor
         ratios = watched(one)
         one.run(500)
         assert all_there(one, 3)
-        for k in range(16):
+        for k, what in enumerate(["actor", "actor", "node", "actor", "actor", "silent node"] * 4):
             pid = rng.choice(one.collection.backend.pids)
+            node = node_of(pid, cluster)
             began, before = time.monotonic(), one.total_steps
-            if k % 4 == 3:
-                cluster.lose(node_of(pid, cluster))
-            else:
+            if what == "actor":
                 os.kill(pid, signal.SIGKILL)
+            elif what == "node":
+                cluster.lose(node)
+            else:
+                cluster.silence(node)
             while time.monotonic() - began < 90:
                 one.run(one.total_steps + 64)
                 pids = one.collection.backend.pids
                 if pid not in pids and len(pids) == 3:
                     break
-            assert len(one.collection.backend.pids) == 3
-            away["node" if k % 4 == 3 else "actor"].append(round(time.monotonic() - began, 2))
+            assert len(one.collection.backend.pids) == 3, (k, what)
+            away[what].append(round(time.monotonic() - began, 2))
             assert one.total_steps > before
-            if k % 4 == 3:
+            if what == "silent node":
+                cluster.lose(node)
+            if what != "actor":
                 cluster.nodes.append(cluster.add())
         assert max(ratios) < 1e-3
-        assert one.stats()["restarts"] >= 16
+        assert one.stats()["restarts"] >= 24
         one.close()
     finally:
         cluster.close()
