@@ -96,12 +96,12 @@ def test_truncated_steps_keep_what_followed_them(collect):
 )
 def test_log_probabilities_are_those_of_the_learner_over_many_trajectories(collect, algorithm, env):
     """With weights that stand still the learner's log-probabilities are the actors', resets and borders included."""
-    from optix_distributed.async_learner import _of_agent
+    from optix_distributed.learning.parts import parts_of_agent
     from optix_distributed.learning.update import VTraceSettings, VTraceUpdate
 
     agent = agent_for(env, algorithm)
     one = collect(agent, env)
-    networks, normalizers, _, _ = _of_agent(agent)
+    networks, normalizers, _, _ = parts_of_agent(agent)
     update = VTraceUpdate(networks, VTraceSettings(), normalizers, np.random.default_rng(0))
     ends = 0
     for _ in range(7):

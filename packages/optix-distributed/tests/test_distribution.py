@@ -26,6 +26,8 @@ def test_its_requirements_are_those_that_it_imports():
     ]
     names = {requirement.split(">")[0] for requirement in project["dependencies"]}
     assert names == {"numpy", "optix-core", "optix-torch", "torch"}
+    extras = project["optional-dependencies"]
+    assert {n: [r.split(">")[0] for r in rs] for n, rs in extras.items()} == {"ray": ["ray"]}
 
 
 def test_neither_the_package_nor_its_plugin_nor_what_actors_run_imports_a_framework():

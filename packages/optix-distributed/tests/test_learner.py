@@ -15,7 +15,7 @@ from conftest import weights
 from optix_core import make_agent
 from optix_core.errors import CheckpointNotSaved, ConfigError, NumericalDivergence
 from optix_distributed import AsyncActorLearner
-from optix_distributed.async_learner import _of_agent
+from optix_distributed.learning.parts import parts_of_agent
 from optix_distributed.learning.update import VTraceSettings, VTraceUpdate
 from optix_distributed.learning.vtrace_torch import vtrace
 
@@ -275,6 +275,6 @@ def test_the_update_needs_no_actors():
     made = env()
     agent = make_agent("PPO", made, framework="torch", seed=0)
     made.close()
-    networks, normalizers, acting, _ = _of_agent(agent)
+    networks, normalizers, acting, _ = parts_of_agent(agent)
     assert VTraceUpdate(networks, VTraceSettings(), normalizers, np.random.default_rng(0)).updates == 0
     assert acting.policy is agent._policy

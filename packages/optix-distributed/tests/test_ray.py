@@ -17,7 +17,7 @@ from conftest import HAS_RAY, agent_for, eventually, is_there, shared_memory, we
 
 from optix_core.cli.main import main
 from optix_core.errors import ConfigError, MissingDependencyError
-from optix_distributed import ActorDiedError, AsyncActorLearner, CollectionSettings
+from optix_distributed import ActorDiedError, AsyncActorLearner, CollectionSettings, RayExecutor
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -107,8 +107,10 @@ def test_an_actor_beyond_its_limit_ends_the_run(remote):
     assert one.collection.backend.closed
 
 
-def test_a_stuck_environment_is_replaced_and_its_stack_is_shown(cluster, tmp_path, caplog):
-    env = Make(Misbehaving, "sleep", 30, str(tmp_path / "once"))
+@pytest.mark.parametrize("how", ["sleep", "spin"])
+def test_a_stuck_environment_is_replaced(cluster, tmp_path, caplog, how):
+    """One that only waits can be asked where it is; one that never lets another thread run cannot."""
+    env = Make(Misbehaving, how, 30, str(tmp_path / "once"))
     agent = agent_for(env)
     with (
         AsyncActorLearner(
@@ -117,10 +119,16 @@ def test_a_stuck_environment_is_replaced_and_its_stack_is_shown(cluster, tmp_pat
         ) as one,
         caplog.at_level("WARNING", logger="optix.distributed"),
     ):  # fmt: skip
+        one.run(16)
+        stuck = one.collection.backend.pids
         result = one.run(500)
+        assert eventually(lambda: not any(map(is_there, stuck)))
     assert result["restarts"] == 1
-    assert "actor_envs.py" in caplog.text
-    assert "in step" in caplog.text
+    if how == "sleep":
+        assert "actor_envs.py" in caplog.text
+        assert "in step" in caplog.text
+    else:
+        assert "stuck where no other thread" in caplog.text
 
 
 def test_actors_know_no_framework_and_end_with_the_learner(remote):
@@ -261,6 +269,8 @@ def test_without_ray_the_message_names_the_extra(learner, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'optix-distributed\[ray\]'"):
         learner(backend="ray")
+    with pytest.raises(MissingDependencyError, match=r"RayExecutor .*pip install 'optix-distributed\[ray\]'"):
+        RayExecutor()
 
 
 def test_ray_is_not_imported_unless_it_is_chosen():

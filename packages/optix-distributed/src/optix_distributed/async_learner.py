@@ -13,19 +13,15 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from optix_core.acting import NumpyActing, NumpyPolicy
-from optix_core.agents.box_actions import actions_of
-from optix_core.agents.normalizing import Normalizers
 from optix_core.checkpoints import CheckpointStore
 from optix_core.errors import CheckpointNotSaved, ConfigError
 from optix_core.loop.signals import StopOnSignal
 from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_core.state import State, generator_state, restore_generator
 from optix_distributed.collection import Collection
+from optix_distributed.learning.parts import parts_of_agent, parts_of_modules
 from optix_distributed.learning.update import VTraceSettings, VTraceUpdate
 from optix_distributed.settings import CollectionSettings
-from optix_torch.policy_gradient.actor_critic import ActorCritic
-from optix_torch.policy_gradient.recurrent_actor_critic import RecurrentActorCritic
 from optix_torch.training.threads import Threads
 
 logger = logging.getLogger("optix.distributed")
@@ -140,9 +136,9 @@ class AsyncActorLearner:
                 raise ConfigError(
                     "give actor, critic and optimizer, or an agent in place of the actor and None for both"
                 )
-            networks, normalizers, acting, own = _of_agent(actor)
+            networks, normalizers, acting, own = parts_of_agent(actor)
         else:
-            networks, normalizers, acting = _of_modules(actor, critic, optimizer, env_factory, device)
+            networks, normalizers, acting = parts_of_modules(actor, critic, optimizer, env_factory, device)
         self._networks = networks
 
         def chosen(given: float | None, name: str, default: float) -> float:
@@ -346,50 +342,6 @@ class AsyncActorLearner:
         restore_generator(self._rng, state["rng"])
         self._steps_before, self._updates_before = int(state["steps"]), int(state["updates"])
         self._lives = int(state["lives"])
-
-
-Networks = ActorCritic | RecurrentActorCritic
-
-
-def _of_agent(agent: Any) -> tuple[Networks, Normalizers, NumpyActing, Mapping[str, Any]]:
-    from optix_core.acting.remote import acting_of
-
-    networks, normalizers = getattr(agent, "_networks", None), getattr(agent, "_normalizers", None)
-    if not isinstance(networks, ActorCritic | RecurrentActorCritic) or not isinstance(
-        normalizers, Normalizers
-    ):
-        raise ConfigError(
-            f"{type(agent).__name__} has no actor and critic of PyTorch, which is what AsyncActorLearner trains. PPO "
-            "and Gaussian PPO of every framework learn from actors with "
-            'Optimizer(agent, env, runner="async"); or give a PPO, Gaussian PPO or recurrent PPO agent of optix-torch, '
-            "or actor, critic and optimizer"
-        )
-    return networks, normalizers, acting_of(agent), agent.get_hyperparams().params
-
-
-def _of_modules(
-    actor: nn.Module,
-    critic: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    env_factory: Callable[[], Any],
-    device: str | torch.device,
-) -> tuple[ActorCritic, Normalizers, NumpyActing]:
-    env = env_factory()
-    try:
-        actions = actions_of(env.action_space, "AsyncActorLearner")
-    finally:
-        env.close()
-    networks = ActorCritic(
-        actor, critic, optimizer, head=actions.head, n_actions=actions.n_actions, nvec=actions.nvec, device=device,
-        engine="auto",
-    )  # fmt: skip
-    if not isinstance(networks.policy, NumpyPolicy):
-        raise ConfigError(
-            "the actor is no plain stack of Linear layers and activations (tanh, relu, elu, sigmoid), so actors cannot "
-            "compute it in numpy; train it with Optimizer(agent, env, n_envs=...) instead"
-        )
-    masks = actions.head.endswith("categorical")
-    return networks, Normalizers(None, None), NumpyActing(networks.policy, accepts_masks=masks)
 
 
 __all__ = ["AsyncActorLearner", "Callback"]

@@ -7,7 +7,7 @@ from optix_core.plugin import Option, RunnerSpec, hookimpl
 OPTIX_API = "1.0"
 
 _OPTIONS = (
-    Option("actors", None, help="processes that collect; none: one for each processor that may be used"),
+    Option("actors", None, help="processes that collect; none: one for each processor of this machine"),
     Option("envs_per_actor", None, help="environments that each steps together; none: n_envs, or 8"),
     Option(
         "slots_per_actor",

@@ -9,12 +9,10 @@ a lost machine, is replaced here; answers of a former life are not listened to.
 from __future__ import annotations
 
 import logging
-import os
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,12 +24,13 @@ from optix_core.errors import ConfigError
 from optix_distributed.backend import NEWEST, Counts, Filled
 from optix_distributed.boot import Boot, packed
 from optix_distributed.on_ray.actor import LOOK, RemoteActor
+from optix_distributed.on_ray.lives import Held, Life, RaySeat, release
 from optix_distributed.on_ray.needs import needs_of
 from optix_distributed.on_ray.placing import Placement
-from optix_distributed.on_ray.session import RaySession, connect
+from optix_distributed.on_ray.session import connect
 from optix_distributed.restarts import Restarts
-from optix_distributed.shared.plan import STATS, STEPS
-from optix_distributed.supervision import START_TIMEOUT_S, Limits, OnEnvError, Seat, stats_of
+from optix_distributed.shared.plan import STEPS
+from optix_distributed.supervision import START_TIMEOUT_S, Limits, OnEnvError, stats_of
 
 logger = logging.getLogger("optix.distributed")
 
@@ -46,29 +45,6 @@ ROOM_S = 30.0
 KEPT_VERSIONS = 2
 """As many as local actors can still ask for."""
 PREPARE, COLLECT, LOOKED = "prepare", "collect", "look"
-
-
-@dataclass(slots=True, kw_only=True)
-class _Life:
-    """One incarnation of an actor."""
-
-    handle: Any
-    began: float
-    requests: dict[Any, int] = field(default_factory=dict[Any, int])  # call to slot, in order
-    arrived: set[Any] = field(default_factory=set[Any])
-    ready: bool = False
-    seen: float | None = None  # when it last answered anything
-    looking: Any = None
-    look_at: float = 0.0
-    told_of: float = 0.0
-    pid: int = 0
-    version: int = -1  # that it has, for certain
-    stats: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(STATS), np.int64))
-
-
-@dataclass(slots=True, kw_only=True)
-class _RaySeat(Seat):
-    life: _Life | None = None
 
 
 class RayBackend:
@@ -107,7 +83,7 @@ class RayBackend:
         self._timeout = actor_timeout_s
         self._data = packed(boot)
         self._seats = [
-            _RaySeat(actor_id=a, restarts=Restarts(max_restarts, restart_window_s))
+            RaySeat(actor_id=a, restarts=Restarts(max_restarts, restart_window_s))
             for a in range(plan.n_actors)
         ]
         self.version = -1
@@ -115,7 +91,7 @@ class RayBackend:
         self._ready: deque[Filled] = deque()
         self._views: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
         self._weights: dict[int, Any] = {}
-        self._calls: dict[Any, tuple[_RaySeat, _Life, str]] = {}
+        self._calls: dict[Any, tuple[RaySeat, Life, str]] = {}
         self._started = False
         api: Any = ray  # whose stubs know neither concurrency groups nor what calls give
         self._remote = api.remote(concurrency_groups={LOOK: 1}, max_restarts=0, max_task_retries=0)(
@@ -127,9 +103,9 @@ class RayBackend:
         )
         store = 2 * in_flight * plan.n_actors * plan.slots_per_actor + 8 * plan.weight_bytes
         session = connect(address, cpus=needs.get("CPU", 0.0) * plan.n_actors, store_bytes=store)
-        self._held = _Held(session)
+        self._held = Held(session)
         # also when this process ends without close(), or this object is forgotten
-        self._finalizer = weakref.finalize(self, _release, self._held)
+        self._finalizer = weakref.finalize(self, release, self._held)
         try:
             self._held.placement = Placement(
                 needs, plan.n_actors, least=self._limits.min_actors, reserve=placement == "reserve"
@@ -259,17 +235,17 @@ class RayBackend:
         if not ray.is_initialized():  # Ray would start another cluster of its own accord
             raise ConfigError("Ray was shut down while actors were at work; make another learner or pipeline")
 
-    def _spawn(self, seat: _RaySeat) -> None:
+    def _spawn(self, seat: RaySeat) -> None:
         seat.incarnation += 1
         seat.respawn_at, seat.delivered = None, 0
         options = self._held.placement.of(seat.actor_id)
         handle = self._remote.options(**options).remote(self._boot, seat.actor_id, seat.incarnation)
         now = time.monotonic()
-        seat.life = life = _Life(handle=handle, began=now, told_of=now)
+        seat.life = life = Life(handle=handle, began=now, told_of=now)
         self._held.handles[seat.actor_id] = handle
         self._calls[handle.prepare.remote()] = seat, life, PREPARE
 
-    def _ask(self, seat: _RaySeat, life: _Life, slot: int) -> None:
+    def _ask(self, seat: RaySeat, life: Life, slot: int) -> None:
         wanted = seat.grants[slot]
         version = self.version if wanted == NEWEST else wanted
         if version not in self._weights:
@@ -302,7 +278,7 @@ class RayBackend:
             if self._timeout is not None and answer["silent"] > max(self._timeout, self._start_limit(life)):
                 self._replace_stuck(seat, life, answer["silent"])
 
-    def _answer(self, seat: _RaySeat, life: _Life, call: Any) -> dict[str, Any] | None:
+    def _answer(self, seat: RaySeat, life: Life, call: Any) -> dict[str, Any] | None:
         """What a call gave; None if its actor is dead now."""
         try:
             answer: dict[str, Any] = ray.get(call)
@@ -317,7 +293,7 @@ class RayBackend:
             return None
         return answer
 
-    def _filled(self, seat: _RaySeat, life: _Life, call: Any, slot: int) -> None:
+    def _filled(self, seat: RaySeat, life: Life, call: Any, slot: int) -> None:
         answer = self._answer(seat, life, call)
         if not answer:
             return
@@ -332,8 +308,8 @@ class RayBackend:
 
     def _died(
         self,
-        seat: _RaySeat,
-        life: _Life,
+        seat: RaySeat,
+        life: Life,
         ending: str,
         *,
         failure: str = "",
@@ -393,10 +369,10 @@ class RayBackend:
                         why="it is stuck where no other thread of its process can run",
                     )  # fmt: skip
 
-    def _start_limit(self, life: _Life) -> float:
+    def _start_limit(self, life: Life) -> float:
         return 0.0 if life.ready else START_TIMEOUT_S
 
-    def _replace_stuck(self, seat: _RaySeat, life: _Life, silent: float) -> None:
+    def _replace_stuck(self, seat: RaySeat, life: Life, silent: float) -> None:
         call, stack = life.handle.look.options(concurrency_group=LOOK).remote(stack=True), ""
         try:
             answer: Any = ray.get(call, timeout=1.0)
@@ -424,23 +400,3 @@ class RayBackend:
         return stats_of(
             self.totals(), self._seats, lost=self.counts.lost, queue_depth=len(self._ready), alive=alive
         )
-
-
-class _Held:
-    """What must be given back even if nobody says so."""
-
-    def __init__(self, session: RaySession) -> None:
-        self.session, self.owner = session, os.getpid()
-        self.placement = Placement({}, 0, least=0, reserve=False)
-        self.handles: dict[int, Any] = {}
-
-
-def _release(held: _Held) -> None:
-    if os.getpid() != held.owner:  # a fork of the learner has no actors
-        return
-    if ray.is_initialized():
-        for handle in held.handles.values():
-            ray.kill(handle, no_restart=True)
-        held.placement.release()
-    held.handles.clear()
-    held.session.close()

@@ -99,7 +99,8 @@ class RayExecutor:
         todo, calls = deque(range(len(given))), dict[Any, int]()
         try:
             while todo or calls:
-                while todo and len(calls) < 2 * self.workers:  # the next ones wait where there will be room
+                most = 2 * self.workers  # the next ones wait where there will be room
+                while todo and len(calls) < most:
                     at = todo.popleft()
                     calls[call.remote(body.hex(), body, given[at])] = at
                 for done in ray.wait(list(calls), num_returns=1, timeout=WAIT_S)[0]:
