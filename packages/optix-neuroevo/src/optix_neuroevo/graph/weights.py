@@ -35,6 +35,13 @@ def effective(theta: Array, form: Array, sign: Array) -> Array:
     return np.where(form == FREE, theta, w).astype(theta.dtype, copy=False)
 
 
+def slope(theta: Array, form: Array, sign: Array) -> Array:
+    """How :func:`effective` changes with theta; 1 at the corner of a ``RECTIFIED`` edge."""
+    soft = 0.5 * (1.0 + np.tanh(0.5 * theta))
+    inside = np.where(form == SOFTPLUS, soft, theta >= 0) * sign
+    return np.where(form == FREE, 1.0, inside).astype(theta.dtype, copy=False)
+
+
 def effective_torch(theta: Any, form: Any, sign: Any) -> Any:
     """The same on tensors, differentiable; ``form`` and ``sign`` are tensors."""
     import torch

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optix_core.errors import ConfigError
+from optix_neuroevo.graph import weights
 from optix_neuroevo.plan.sequence_layout import sequence_layout
 from optix_neuroevo.plan.sequence_run import SequenceRun
 from optix_neuroevo.plan.torch_scan import torch_scan
@@ -121,16 +122,17 @@ class GraphModule(nn.Module):
             if begins.shape != (steps, n):
                 raise ValueError(f"starts have shape {tuple(begins.shape)}, expected {(steps, n)}")
             keep = None if not bool(begins.any()) else 1.0 - begins.to(dtype)
-        gather = self._gather()
-        buffer, own = gather.buffer(graph), gather.own(graph)
         if self._choose(plan) == "numpy":
             layout = graph._cache("sequence", lambda: sequence_layout(plan))
             held: list[SequenceRun] = []
-            outputs, after = _Run.apply(
-                (plan, layout, list(own), held), buffer, given, before, keep, *own.values()
-            )
+            arrays = graph.parameter_arrays
+            types = list(dict.fromkeys(g.type.name for g in layout.own))
+            learned = [arrays[name].parameter() for name in ("theta", "bias", *types)]
+            outputs, after = _Run.apply((plan, layout, types, held), given, before, keep, *learned)
             self._taken = ("numpy", held[0], keep) if self.record else None
             return outputs, after
+        gather = self._gather()
+        buffer, own = gather.buffer(graph), gather.own(graph)
         inputs: list[Tensor] | None = [] if self.record else None
         activity: list[Tensor] | None = [] if self.record else None
         outputs, after = torch_scan(gather, buffer, own, given, before, keep, inputs, activity)
@@ -197,20 +199,28 @@ class GraphModule(nn.Module):
 
 
 class _Run(torch.autograd.Function):
-    """The numpy executor as one differentiable operation."""
+    """The numpy executor as one differentiable operation, from what is stored to outputs."""
 
     @staticmethod
     def forward(
-        ctx: Any, what: Any, buffer: Tensor, observations: Tensor, memory: Tensor, keep: Tensor | None, *own: Tensor
+        ctx: Any, what: Any, observations: Tensor, memory: Tensor, keep: Tensor | None, theta: Tensor, bias: Tensor,
+        *own: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        plan, layout, starts, held = what
-        parameters = {start: np.ascontiguousarray(p.numpy()) for start, p in zip(starts, own, strict=True)}
-        run = SequenceRun(plan, layout, np.array(buffer.numpy()), parameters)
+        plan, layout, types, held = what
+        stored = {name: p.detach().numpy() for name, p in zip(types, own, strict=True)}
+        raw = theta.detach().numpy()
+        buffer = np.zeros(plan.buffer_size, raw.dtype)
+        plan.fill(buffer, plan.edge_weights(raw), bias.detach().numpy()[plan.bias_slots])
+        parameters = {g.start: np.ascontiguousarray(stored[g.type.name][g.slots].T) for g in layout.own}
+        run = SequenceRun(plan, layout, buffer, parameters)
         outputs, after = run.forward(
             observations.numpy(), memory.numpy(), None if keep is None else keep.numpy()
         )
         held.append(run)
-        ctx.run, ctx.starts = run, starts
+        ctx.run, ctx.types, ctx.layout = run, types, layout
+        # values are read again when going back: how a weight in effect changes with what is stored
+        ctx.raw = raw[plan.edge_slots] if layout.constrained else None
+        ctx.shapes = [theta.shape, bias.shape, *(p.shape for p in own)]
         found, later = torch.from_numpy(outputs), torch.from_numpy(after)
         ctx.mark_non_differentiable(later)
         return found, later
@@ -218,6 +228,15 @@ class _Run(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> Any:  # type: ignore[override]
-        buffer, own, observations = ctx.run.backward(gradient.numpy())
-        parts = [torch.from_numpy(own[start]) for start in ctx.starts]
-        return None, torch.from_numpy(buffer), torch.from_numpy(observations), None, None, *parts
+        run, plan = ctx.run, ctx.run.plan
+        buffer, own, observations = run.backward(gradient.numpy())
+        arrays = [np.zeros(shape, buffer.dtype) for shape in ctx.shapes]
+        by_weight = buffer[plan.edge_cells]
+        if ctx.raw is not None:
+            by_weight *= weights.slope(ctx.raw, plan.edge_forms, plan.edge_signs)
+        arrays[0][plan.edge_slots] = by_weight
+        arrays[1][plan.bias_slots] = buffer[plan.bias_cells]
+        of = dict(zip(ctx.types, arrays[2:], strict=True))
+        for g in ctx.layout.own:
+            of[g.type.name][g.slots] = own[g.start].T
+        return None, torch.from_numpy(observations), None, None, *map(torch.from_numpy, arrays)

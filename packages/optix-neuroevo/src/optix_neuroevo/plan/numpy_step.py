@@ -151,7 +151,7 @@ class SingleStepper:
             if group.activation == "tanh":
                 return functools.partial(np.tanh, here, here)
             return functools.partial(activation, here)
-        own = self._weights.own.get(group.start, ())
+        own = tuple(self._weights.own.get(group.start, ()))  # views, so they follow what is learned
         kept, places = self._variables, group.variables
 
         def run() -> None:
@@ -179,6 +179,7 @@ class BatchStepper:
         self._n = n
         self._z = z = np.zeros((plan.n_columns, n), graph.dtype)
         z[layout.one] = 1.0
+        self._own = {start: tuple(values[:, :, None]) for start, values in weights.own.items()}
         self._work: list[tuple[Array, Array, Array, tuple[Array, Array, Array] | None, Level]] = []
         for lv in layout.levels:
             picked = None
@@ -218,9 +219,9 @@ class BatchStepper:
                     if activation is not None:
                         activation(here)
                     continue
-                own = self._weights.own.get(g.start)
-                parameters = () if own is None else own[:, :, None]
-                value, states = g.type.step(here, [before[row] for row in g.variables], parameters, NUMPY)
+                value, states = g.type.step(
+                    here, [before[row] for row in g.variables], self._own.get(g.start, ()), NUMPY
+                )
                 here[...] = value
                 for row, state in zip(g.variables, states, strict=True):
                     after[row] = state

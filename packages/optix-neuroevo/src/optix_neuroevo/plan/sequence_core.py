@@ -157,7 +157,7 @@ class CoreRun:
             activation = in_place(g.activation)
             return None if activation is None else lambda _, now: activation(now[place])
         inputs = self._inputs[g.start] = np.empty((steps, g.stop - g.start, n), dtype)
-        own, start = self._own.get(g.start, ()), g.start
+        own, start = tuple(self._own.get(g.start, ())), g.start  # taken apart once, not in every step
         if not g.type.state:
 
             def stateless(t: int, now: Array) -> None:

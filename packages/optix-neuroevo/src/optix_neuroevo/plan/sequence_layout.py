@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optix_neuroevo.plan.compile import Ints, Level, Plan
+from optix_neuroevo.graph import weights
+from optix_neuroevo.plan.compile import Group, Ints, Level, Plan
 from optix_neuroevo.plan.order import CORE, POST, PRE
 
 Columns = slice | Ints
@@ -76,11 +77,17 @@ class SequenceLayout:
         before: Levels before the core.
         core: None if nothing is recurrent.
         after: Levels after it.
+        own: Groups whose neurons have parameters of their own.
+        constrained: Some weights in effect are not what is stored.
+        last: For each lag: which past activations are of so long ago, and columns of whom they are.
     """
 
     before: tuple[Batch, ...]
     core: Core | None
     after: tuple[Batch, ...]
+    own: tuple[Group, ...]
+    constrained: bool
+    last: tuple[tuple[int, Ints, Ints], ...]
 
 
 def sequence_layout(plan: Plan) -> SequenceLayout:
@@ -137,7 +144,14 @@ def sequence_layout(plan: Plan) -> SequenceLayout:
         shift = place[plan.shift[columns - 1]]
         core = Core(inside, start, stop, as_slice(known), fills(known), columns, own, as_slice(shift))
     after = tuple(batch(level) for level in plan.levels if level.phase == POST)
-    return SequenceLayout(before, core, after)
+    own = tuple(g for level in plan.levels for g in level.groups if g.type.parameters)
+    last = tuple(
+        (lag, places, plan.column_of[plan.history_slots[places]])
+        for lag in np.unique(plan.history_lags).tolist()
+        for places in [np.flatnonzero(plan.history_lags == lag)]
+    )
+    constrained = bool((plan.edge_forms != weights.FREE).any())
+    return SequenceLayout(before, core, after, own, constrained, last)
 
 
 def as_slice(columns: Ints) -> Columns:

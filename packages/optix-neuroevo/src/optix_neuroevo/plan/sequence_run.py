@@ -223,11 +223,10 @@ class SequenceRun:
         plan, z, keep = self.plan, self.z, self._keep
         steps, n = z.shape[1:]
         found: Array = np.zeros((plan.n_history, n), self._dtype)
-        for lag in range(1, int(plan.history_lags.max(initial=0)) + 1):
-            places = np.flatnonzero(plan.history_lags == lag)
+        for lag, places, columns in self.layout.last:
             at = steps - lag
             if at >= 0:
-                found[places] = z[plan.column_of[plan.history_slots[places]], at]
+                found[places] = z[columns, at]
             else:  # older than the sequence: what the memory had, so many places further back
                 found[places] = self._memory[places - steps]
             if keep is not None:
