@@ -316,6 +316,7 @@ class TrialOrchestrator:
         """``work()`` while signals are listened to."""
         import optuna
 
+        from optix_core.search.reporting import ended_by
         from optix_core.search.storage import optuna_says
 
         level = optuna.logging.WARNING if self._verbosity is None else self._verbosity
@@ -325,7 +326,7 @@ class TrialOrchestrator:
             with optuna_says(level), self._signals:
                 result = work()
             if self._signals.received is not None:
-                raise _ended_by(self._signals.received)
+                raise ended_by(self._signals.received)
         except BaseException:
             self.cleanup()
             raise
@@ -446,9 +447,3 @@ def require_optuna() -> None:
             "a search over trials needs Optuna, which is not installed: pip install 'optix-core[search]'",
             code="E-NO-OPTUNA",
         )
-
-
-def _ended_by(number: int) -> BaseException:
-    import signal
-
-    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
