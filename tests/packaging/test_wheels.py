@@ -124,9 +124,33 @@ def test_constraints_are_exact_and_name_what_the_workspace_uses() -> None:
     assert {u for u in used if not u.startswith("optix-")} <= pinned
 
 
+# where it matters what is installed and what the wheel holds; the other rooms only compute
+ROOMS = ("acting", "agents", "cli", "config", "export", "plugins", "presets")
+OPTIONAL = ("optuna", "rich", "yaml", "matplotlib", "onnx", "onnxruntime", "wandb", "tensorboard", "ray")
+EVERY_MODULE = """
+import importlib, pkgutil
+import optix_core
+from optix_core.errors import OptixError
+names = [module.name for module in pkgutil.walk_packages(optix_core.__path__, "optix_core.")]
+for name in names:
+    if not name.endswith("__main__"):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            assert error.name.partition(".")[0] in OPTIONAL, (name, error)
+        except OptixError as error:  # an extra is missing, and the sentence says which
+            assert "pip install" in str(error), (name, error)
+print(len(names))
+"""
+
+
 @pytest.mark.timeout(900)
-def test_core_alone_passes_its_own_suite_where_there_is_no_framework(
-    wheels: dict[str, Path], fresh_environment: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize(
+    "rooms",
+    [pytest.param(ROOMS, id="some-rooms"), pytest.param((), id="every-room", marks=pytest.mark.slow)],
+)
+def test_core_alone_passes_its_own_tests_where_there_is_no_framework(
+    wheels: dict[str, Path], fresh_environment: Callable[..., Path], tmp_path: Path, rooms: tuple[str, ...]
 ) -> None:
     python = fresh_environment(f"{wheels['core']}[testing]", "hypothesis", "pytest-timeout")
     every = sorted(set().union(*FRAMEWORKS.values()))
@@ -134,31 +158,30 @@ def test_core_alone_passes_its_own_suite_where_there_is_no_framework(
         "import importlib.util, json, optix_core, sys;"
         f"print(json.dumps([optix_core.__file__, [n for n in {every!r} if importlib.util.find_spec(n)]]))"
     )
-    done = subprocess.run(
-        [str(python), "-c", probe],
-        cwd=tmp_path,
-        env=clean_environ(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    where, importable = json.loads(done.stdout)
+    where, importable = json.loads(_run([str(python), "-c", probe], tmp_path))
     assert Path(where).is_relative_to(python.parents[1])
     assert importable == []
+    assert int(_run([str(python), "-c", f"OPTIONAL = {OPTIONAL!r}\n{EVERY_MODULE}"], tmp_path)) > 200
     shutil.copytree(
         ROOT / "packages/optix-core/tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__")
     )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    chosen = [f"tests/{room}" for room in rooms] or ["tests"]
+    _run([str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen], tmp_path)
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """What a command prints that core alone must be able to carry out, without any plugin."""
     done = subprocess.run(
         command,
-        cwd=tmp_path,
+        cwd=folder,
         env=clean_environ() | {"OPTIX_PLUGINS": ""},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return done.stdout
 
 
 TRAIN = """
