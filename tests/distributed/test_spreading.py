@@ -127,6 +127,7 @@ def test_a_population_evolves_over_a_cluster_as_it_does_here(executor, tmp_path)
     assert evolve(executor) == evolve(None)
 
 
+@pytest.mark.slow
 def test_a_population_survives_a_killed_worker(executor, tmp_path):
     from optix_neuroevo.population import evolve
 
@@ -184,6 +185,7 @@ def test_a_search_spreads_and_a_killed_worker_leaves_nothing_running(executor, t
     found.cleanup()
 
 
+@pytest.mark.slow
 def test_workers_that_die_too_often_end_the_search_with_nothing_running(cluster, tmp_path):
     from optix_core.search import spread_search
     from optix_distributed import RayExecutor, WorkerLostError

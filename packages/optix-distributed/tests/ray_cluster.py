@@ -13,13 +13,14 @@ from pathlib import Path
 
 ATTEMPTS = 3
 STORE = 80 * 2**20
-QUICK_HEALTH = {
+SETTINGS = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
     "health_check_timeout_ms": 1000,
     "health_check_failure_threshold": 3,
+    "prestart_worker_first_driver": False,
 }
-"""A lost node is noticed within three seconds, not fifteen."""
+"""A lost node is noticed within three seconds, not fifteen; and no process is started that nobody asked for."""
 
 
 class RayCluster:
@@ -51,7 +52,7 @@ class RayCluster:
             initialize_head=True,
             head_node_args={
                 "num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False,
-                "_system_config": QUICK_HEALTH,
+                "_system_config": SETTINGS,
             },
         )  # fmt: skip
         self.nodes = [self.add() for _ in range(nodes)]

@@ -16,15 +16,18 @@ from optix_core.errors import EnvironmentFault
 from optix_distributed import ActorError, CollectionSettings
 from optix_distributed.collection import Collection
 
-BACKENDS = [
-    "inline",
-    "local",
-    pytest.param("ray", marks=pytest.mark.skipif(not HAS_RAY, reason="ray is missing")),
-]
+NEEDS_RAY = pytest.mark.skipif(not HAS_RAY, reason="ray is missing")
+EVERYWHERE = pytest.mark.parametrize(
+    "backend", ["inline", "local", pytest.param("ray", marks=NEEDS_RAY)], indirect=True
+)
+THOROUGHLY = pytest.mark.parametrize(
+    "backend", ["inline", "local", pytest.param("ray", marks=[NEEDS_RAY, pytest.mark.slow])], indirect=True
+)
+"""Processes of a cluster cost a second each to start, so some of it is left for those who ask for all."""
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture
 def backend(request):
     """Options that choose the backend."""
     if request.param == "ray":
@@ -50,6 +53,7 @@ def collect(backend):
         one.close()
 
 
+@EVERYWHERE
 def test_every_row_is_where_it_belongs(collect):
     """Counting environments: rewards count the steps of an episode, across the borders of trajectories."""
     env = Make(Counting, 7)
@@ -76,6 +80,7 @@ def test_every_row_is_where_it_belongs(collect):
     assert sum(stats["steps_discarded"].values()) == stats["steps_lost"] == 0
 
 
+@THOROUGHLY
 def test_truncated_steps_keep_what_followed_them(collect):
     env = Make(Counting, 4, truncate=True)
     window = collect(agent_for(env), env).collect(2, 2)
@@ -85,6 +90,7 @@ def test_truncated_steps_keep_what_followed_them(collect):
     np.testing.assert_array_equal(window.boundary_steps, np.stack([t, n], axis=1))
 
 
+@THOROUGHLY
 @pytest.mark.parametrize(
     "algorithm, env",
     [
@@ -113,6 +119,7 @@ def test_log_probabilities_are_those_of_the_learner_over_many_trajectories(colle
     assert ends  # resets were among them
 
 
+@THOROUGHLY
 def test_normalisation_travels_with_the_weights(collect):
     agent = agent_for(Pendulum(), "GaussianPPO")
     assert agent._normalizers.observation is not None
@@ -126,6 +133,7 @@ def test_normalisation_travels_with_the_weights(collect):
     np.testing.assert_allclose(found, window.log_probs.reshape(-1), atol=1e-5)
 
 
+@THOROUGHLY
 def test_masks_reach_the_policy_and_the_learner(collect):
     masked = collect(agent_for(Make(Masked)), Make(Masked)).collect(2, 2)
     assert masked.observations.dtype.names == ("observation", "action_mask")
@@ -134,6 +142,7 @@ def test_masks_reach_the_policy_and_the_learner(collect):
     np.testing.assert_allclose(masked.log_probs, 0.0, atol=1e-6)  # one action was allowed
 
 
+@EVERYWHERE
 def test_lockstep_gives_the_same_trajectories_everywhere(collect):
     env = CartPole()
     agent = agent_for(env)
@@ -160,6 +169,7 @@ def test_lockstep_gives_the_same_trajectories_everywhere(collect):
         inline.publish()
 
 
+@THOROUGHLY
 def test_trajectories_that_are_too_old_are_discarded_and_counted(collect):
     agent = agent_for(CartPole())
     one = collect(agent, CartPole(), slots_per_actor=2, max_policy_lag=1)
@@ -175,6 +185,7 @@ def test_trajectories_that_are_too_old_are_discarded_and_counted(collect):
     assert stats["steps_trained"] == 3 * 30
 
 
+@THOROUGHLY
 def test_weights_that_are_not_finite_are_never_published(collect):
     agent = agent_for(CartPole())
     one = collect(agent, CartPole())
@@ -184,6 +195,7 @@ def test_weights_that_are_not_finite_are_never_published(collect):
     assert one.stats()["skipped_publications"] == 1
 
 
+@EVERYWHERE
 def test_versions_are_those_that_were_published(collect):
     agent = agent_for(CartPole())
     one = collect(agent, CartPole(), slots_per_actor=1)
@@ -199,6 +211,7 @@ def test_versions_are_those_that_were_published(collect):
     assert sum(stats["lag_histogram"].values()) == 10
 
 
+@EVERYWHERE
 def test_an_exception_of_an_environment_arrives_with_its_traceback(collect):
     env = Make(Misbehaving, "raise", 20)
     one = collect(agent_for(env), env)
@@ -212,6 +225,7 @@ def test_an_exception_of_an_environment_arrives_with_its_traceback(collect):
         assert "actor_envs.py" in str(caught.value)
 
 
+@THOROUGHLY
 def test_with_restart_environments_are_rebuilt_and_faults_counted(collect, tmp_path):
     env = Make(Misbehaving, "raise", 20, str(tmp_path / "once"))
     one = collect(agent_for(env), env, on_env_error="restart")
@@ -221,6 +235,7 @@ def test_with_restart_environments_are_rebuilt_and_faults_counted(collect, tmp_p
     assert one.stats()["restarts"] == 0
 
 
+@THOROUGHLY
 def test_what_is_closed_stays_closed_and_remembers_its_numbers(collect):
     one = collect(agent_for(CartPole()), CartPole())
     one.collect(2, 2)
@@ -233,6 +248,7 @@ def test_what_is_closed_stays_closed_and_remembers_its_numbers(collect):
     assert stats["steps_lost"] == 0
 
 
+@EVERYWHERE
 def test_the_plain_learner_learns_over_it(learner, backend):
     one = learner(**backend)
     seen = []
@@ -244,6 +260,7 @@ def test_the_plain_learner_learns_over_it(learner, backend):
     assert result["restarts"] == result["steps_lost"] == result["discarded"] == 0
 
 
+@EVERYWHERE
 def test_the_loop_runs_on_top_of_it(backend, tmp_path):
     env = CartPole()
     with warnings.catch_warnings():

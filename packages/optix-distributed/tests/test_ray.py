@@ -107,6 +107,7 @@ def test_an_actor_beyond_its_limit_ends_the_run(remote):
     assert one.collection.backend.closed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["sleep", "spin"])
 def test_a_stuck_environment_is_replaced(cluster, tmp_path, caplog, how):
     """One that only waits can be asked where it is; one that never lets another thread run cannot."""
@@ -167,6 +168,7 @@ def test_what_is_initialised_is_used_and_left_as_it_is(remote, learner, cluster)
         ray.shutdown()
 
 
+@pytest.mark.slow
 def test_two_learners_share_a_connection_and_the_last_one_ends_it(remote):
     import ray
 
@@ -179,6 +181,7 @@ def test_two_learners_share_a_connection_and_the_last_one_ends_it(remote):
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_room_is_reserved_for_all_actors_and_given_back(remote):
     from ray.util import placement_group_table
 
@@ -193,6 +196,7 @@ def test_room_is_reserved_for_all_actors_and_given_back(remote):
     other.close()
 
 
+@pytest.mark.slow
 def test_old_weights_are_given_back(remote, cluster):
     """Thirty stores full of weights, of which two are kept."""
     one = remote(n_actors=1)
@@ -204,6 +208,7 @@ def test_old_weights_are_given_back(remote, cluster):
     assert not [path for path in Path(cluster.folder).rglob("*spilled*/*") if path.is_file()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lag", [0, 1])
 def test_lockstep_gives_the_same_weights_as_on_one_machine(remote, learner, networks, lag):
     options = {"sync": "lockstep", "lag": lag, "trajectory_len": 8}
@@ -213,6 +218,7 @@ def test_lockstep_gives_the_same_weights_as_on_one_machine(remote, learner, netw
     np.testing.assert_array_equal(weights(here), weights(there))
 
 
+@pytest.mark.slow
 def test_ray_that_somebody_shuts_down_is_not_started_again(remote):
     import ray
 
@@ -225,6 +231,7 @@ def test_ray_that_somebody_shuts_down_is_not_started_again(remote):
     assert one.collection.backend.closed
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_on_a_cluster_and_resumes(cluster, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = f"train CartPole-v1 --runner async --actors 2 runner.backend=ray runner.address={cluster.address} --json"
@@ -237,13 +244,17 @@ def test_the_command_line_trains_on_a_cluster_and_resumes(cluster, tmp_path, cap
     assert "needs the runner option actors" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_run_begins_with_those_actors_that_there_is_room_for(remote):
+    one = remote(n_actors=5, min_actors=4)
+    one.run(500)
+    assert all_there(one, 4)
+    assert one.stats()["actors_alive"] == 4
+
+
 def test_clusters_without_room_and_addresses_that_cannot_be_are_refused_at_once(remote, learner):
     with pytest.raises(ConfigError, match="5 actors take 5 CPU, and the cluster has 4 in all"):
         remote(n_actors=5)
-    some = remote(n_actors=5, min_actors=4)
-    some.run(500)  # with those that there is room for
-    assert some.stats()["actors_alive"] <= 4
-    some.close()
     with pytest.raises(ConfigError, match="2 actors take 2 simulator"):
         remote(actor_resources={"simulator": 1})
     with pytest.raises(ConfigError, match="a machine of the cluster"):
