@@ -34,10 +34,8 @@ def make_search(folder, driver=None):
         folder: Holds everything.
         driver: The only process that survives its trials; None: all do.
     """
-    import gymnasium as gym
+    import dial  # core's toy for searches, which needs no framework
 
-    from optix_core import make_agent
-    from optix_core.pipelines.batch import BatchPipeline
     from optix_core.search import TrialOrchestrator
 
     def agent(params, seed=0):
@@ -45,19 +43,17 @@ def make_search(folder, driver=None):
         if driver not in {None, os.getpid()}:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.3)
-        env = gym.make("CartPole-v1")
-        return make_agent("PPO", env, framework="torch", seed=seed, hidden_sizes=(8,), **params)
+        return dial.make_agent(params, seed=seed)
 
     return TrialOrchestrator(
         agent,
-        lambda seed=None: BatchPipeline(gym.make("CartPole-v1"), window_size=64, seed=seed),
-        {"learning_rate": ("log_float", 1e-4, 1e-2)},
+        dial.pipeline_factory(),
+        {"setting": ("float", -1.0, 1.0)},
         n_trials=6,
-        trial_steps=128,
+        trial_steps=100,
         top_k=1,
         confirm_seeds=1,
         storage=f"journal:{folder}/trials.log",
         study_name="s",
         workdir=folder / "work",
-        rloptimizer_kwargs={"confirm_episodes": 2},
     )

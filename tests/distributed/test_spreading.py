@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[2] / "packages/optix-distributed/tests")]
+PACKAGES = Path(__file__).parents[2] / "packages"
+sys.path.extend(
+    [
+        str(Path(__file__).parent),
+        str(PACKAGES / "optix-distributed/tests"),  # its cluster
+        str(PACKAGES / "optix-core/tests/search/toys"),  # its task for searches
+    ]
+)
 
 from spread_tasks import four_to_two, make_search, note
 
