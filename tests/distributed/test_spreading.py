@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PACKAGES = Path(__file__).parents[2] / "packages"
-sys.path.extend(
-    [
-        str(Path(__file__).parent),
-        str(PACKAGES / "optix-distributed/tests"),  # its cluster
-        str(PACKAGES / "optix-core/tests/search/toys"),  # its task for searches
-    ]
+sys.path.extend(  # what is sent to other processes, the cluster for tests, and core's task for searches
+    str(Path(__file__).parents[2] / folder)
+    for folder in (
+        "tests/distributed",
+        "packages/optix-distributed/tests",
+        "packages/optix-core/tests/search/toys",
+    )
 )
 
 from spread_tasks import four_to_two, make_search, note
