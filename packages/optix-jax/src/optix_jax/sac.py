@@ -121,7 +121,7 @@ class FlaxSACAgent(CompiledAgent):
         self._temperature = Trainable(
             {"temperature": temperature(hp["log_alpha_init"])}, stepping, networks.device, perturbable=False
         )
-        self._update = Compiled.made_by(sac_update, *networks.functions, stepping, donate=(0,))
+        self._update = Compiled.made_by(sac_update, *networks.functions, stepping)
         self._start(
             networks,
             hp,

@@ -112,7 +112,7 @@ class FlaxTD3Agent(CompiledAgent):
         )
         assert networks.target_actor is not None
         self._target_actor, self._steps = networks.target_actor, _Steps()
-        self._update = Compiled.made_by(td3_update, *networks.functions, donate=(0,))
+        self._update = Compiled.made_by(td3_update, *networks.functions)
         self._start(
             networks,
             hp,

@@ -18,7 +18,7 @@ from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_jax.continuous.twin import TwinCritics
 from optix_jax.device import device_for_small_networks
 from optix_jax.networks.encoders import network, observation_input
-from optix_jax.networks.mlp import HIDDEN_ACTIVATIONS, fan_in_mlp
+from optix_jax.networks.mlp import HIDDEN_ACTIVATIONS, fan_in_mlp, layered
 from optix_jax.training.optimizers import Adam
 
 
@@ -78,7 +78,7 @@ def _parts(
     actor = network(inputs, fan_in_mlp(widths, activation, init, output=last))
     shared = observation_input(space, encoder, rng=init, owner=owner)
     critic1, critic2 = (
-        fan_in_mlp((shared.width + n_actions, *hidden, 1), activation, init) for _ in range(2)
+        layered(fan_in_mlp((shared.width + n_actions, *hidden, 1), activation, init)) for _ in range(2)
     )
     seen = describe_space(space)
     normalized = normalize_observations and not inputs.is_image

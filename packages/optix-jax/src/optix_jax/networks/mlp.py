@@ -34,23 +34,59 @@ HIDDEN_ACTIVATIONS = tuple(name for name in ACTIVATIONS if name != "linear")
 """What ``activation=`` may be."""
 
 
-def forward(spec: MLPSpec, vector: jax.Array, inputs: jax.Array) -> jax.Array:
-    """``[B, out]`` for ``inputs`` ``[B, ...]``, which are flattened; ``vector`` fits ``spec.layout``."""
-    x = inputs.reshape(len(inputs), -1).astype(vector.dtype)
-    shapes = spec.layout.shapes
-    # one split, whose gradient is one concatenation; a slice for each array would pad each gradient to full length
-    arrays = [
-        part.reshape(shape)
-        for part, shape in zip(lax.split(vector, [math.prod(s) for s in shapes]), shapes, strict=True)
-    ]
+_NARROW = 32
+"""Inputs of a layer up to which its gradient by the weights is computed the other way round."""
+
+
+@jax.custom_vjp
+def dense(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """``x W^T``, ``[B, out]``, for ``x`` ``[B, in]`` and ``weight`` ``[out, in]``."""
+    return lax.dot_general(x, weight, (((1,), (1,)), ((), ())))
+
+
+def _dense_forward(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return dense(x, weight), (x, weight)
+
+
+def _dense_backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, weight = kept
+    if weight.shape[1] > _NARROW:
+        return gradient @ weight, lax.dot_general(gradient, x, (((0,), (0,)), ((), ())))
+    # (x^T g)^T instead of g^T x: on a CPU a product with so few columns takes many times as long as one with so few
+    # rows. The barrier keeps XLA from making the one of the other.
+    return gradient @ weight, (lax.optimization_barrier(x.T) @ gradient).T
+
+
+dense.defvjp(_dense_forward, _dense_backward)
+
+
+def forward(spec: MLPSpec, arrays: Sequence[jax.Array], inputs: jax.Array) -> jax.Array:
+    """``[B, out]`` for ``inputs`` ``[B, ...]``, which are flattened; ``arrays`` have the shapes of ``spec.layout``."""
+    x = inputs.reshape(len(inputs), -1).astype(arrays[0].dtype)
     for weight, bias, name in zip(arrays[::2], arrays[1::2], spec.activations, strict=True):
-        x = ACTIVATIONS[name](lax.dot_general(x, weight, (((1,), (1,)), ((), ()))) + bias)
+        x = ACTIVATIONS[name](dense(x, weight) + bias)
     return x
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
     """:func:`forward` for one shape; equal shapes are equal, so that what is compiled for one serves the other."""
+
+    spec: MLPSpec
+    shareable: ClassVar[bool] = True
+
+    def __call__(self, params: Params, observations: jax.Array) -> jax.Array:
+        """``[B, out]``; ``params`` are one vector that fits ``spec.layout``."""
+        shapes = self.spec.layout.shapes
+        # one split, whose gradient is one concatenation; a slice for each array would pad each gradient to full length
+        parts = lax.split(params, [math.prod(shape) for shape in shapes])
+        arrays = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return forward(self.spec, arrays, observations)
+
+
+@dataclass(frozen=True, slots=True)
+class LayeredForward:
+    """The same for parameters that are a tuple of the arrays of ``spec.layout``."""
 
     spec: MLPSpec
     shareable: ClassVar[bool] = True
@@ -81,6 +117,30 @@ def perceptron(spec: MLPSpec, vector: NDArray[Any]) -> Network:
         spec=spec,
         describe=describe,
         input_width=spec.sizes[0],
+    )
+
+
+def layered(network: Network) -> Network:
+    """A perceptron whose parameters are an array for each weight and bias, for what the host never evaluates.
+
+    Without a vector nothing is cut out of it and no gradients are put together: a tenth of a step of wide critics.
+    """
+    spec = network.spec
+    assert spec is not None
+    names = spec.layout.names
+
+    def unpack(params: Params) -> Arrays:
+        return {name: np.array(array) for name, array in zip(names, params, strict=True)}
+
+    def pack(arrays: Mapping[str, NDArray[Any]]) -> Params:
+        return tuple(np.asarray(arrays[name], np.float32) for name in names)
+
+    return Network(
+        apply=LayeredForward(spec),
+        params=pack(network.unpack(network.params)),
+        unpack=unpack,
+        pack=pack,
+        input_width=network.input_width,
     )
 
 
