@@ -232,6 +232,24 @@ def test_ray_that_somebody_shuts_down_is_not_started_again(remote):
 
 
 @pytest.mark.slow
+def test_a_connection_that_somebody_made_instead_of_ours_is_left_alone(remote, cluster):
+    import ray
+
+    one = remote(n_actors=1)
+    one.run(100)
+    ray.shutdown()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    try:
+        two = remote(n_actors=1)
+        two.run(100)
+        one.close()
+        two.close()
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.slow
 def test_the_command_line_trains_on_a_cluster_and_resumes(cluster, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = f"train CartPole-v1 --runner async --actors 2 runner.backend=ray runner.address={cluster.address} --json"

@@ -129,7 +129,7 @@ class RayBackend:
         """End all actors and give everything back; safe to call twice."""
         if not self._finalizer.alive:
             return
-        if ray.is_initialized():
+        if self._held.session.is_up:
             self._take_leave()
         self._calls.clear()
         self._views.clear()
@@ -230,9 +230,8 @@ class RayBackend:
                 self._hear(call)
         self._look_for_the_stuck()
 
-    @staticmethod
-    def _check_connected() -> None:
-        if not ray.is_initialized():  # Ray would start another cluster of its own accord
+    def _check_connected(self) -> None:
+        if not self._held.session.is_up:  # Ray would start another cluster of its own accord
             raise ConfigError("Ray was shut down while actors were at work; make another learner or pipeline")
 
     def _spawn(self, seat: RaySeat) -> None:

@@ -85,7 +85,7 @@ class RayExecutor:
             WorkerLostError: The processes of one item died more than ``max_lost`` times.
             Exception: What ``function`` raised.
         """
-        if not self._finalizer.alive or not self._ray.is_initialized():
+        if not self._finalizer.alive or not self._held.session.is_up:
             raise ConfigError("this executor is closed, or Ray was shut down; make another one")
         from ray.exceptions import RayError, RayTaskError
 

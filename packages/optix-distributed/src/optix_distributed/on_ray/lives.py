@@ -69,7 +69,7 @@ def release(held: Held) -> None:
     """End what is left of actors, give room back, and leave the cluster."""
     if os.getpid() != held.owner:  # a fork of the learner has no actors
         return
-    if ray.is_initialized():
+    if held.session.is_up:
         for handle in held.handles.values():
             ray.kill(handle, no_restart=True)
         held.placement.release()

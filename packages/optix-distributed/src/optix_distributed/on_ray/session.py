@@ -65,9 +65,15 @@ class _Connection:
 
     def __init__(self, folder: str | None, watcher: subprocess.Popen[bytes] | None) -> None:
         self.folder, self.watcher, self.users = folder, watcher, 0
+        self._name = _name()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is still this one: somebody may have ended it, and made another one."""
+        return ray.is_initialized() and _name() == self._name
 
     def end(self) -> None:
-        if ray.is_initialized():
+        if self.is_up:
             ray.shutdown()
         if self.watcher is not None and self.folder is not None:
             _dismiss(self.watcher, self.folder)
@@ -84,7 +90,12 @@ class RaySession:
 
     def __init__(self, connection: _Connection | None) -> None:
         self._connection = connection
-        self._closed = False
+        self._closed, self._name = False, _name()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether Ray is still connected as it was; somebody may have ended that, and made another connection."""
+        return ray.is_initialized() and _name() == self._name
 
     @property
     def is_ours(self) -> bool:
@@ -124,16 +135,23 @@ def connect(address: str | None, *, cpus: float, store_bytes: int = 0) -> RaySes
             "cluster. Start it there with address='auto'"
         )
     with _lock:
+        if _present and not _present[0].is_up:
+            _present.clear()
         if ray.is_initialized():
             _check_same(address)
         else:
-            _present.clear()  # somebody has shut Ray down
             wanted = address or os.environ.get("RAY_ADDRESS") or "local"
             _present.append(_started(cpus, store_bytes) if wanted == "local" else _joined(wanted))
         for connection in _present:
             connection.users += 1
             return RaySession(connection)
         return RaySession(None)
+
+
+def _name() -> tuple[str, str]:
+    """Of the present connection; no two have the same."""
+    here = ray.get_runtime_context()
+    return str(here.gcs_address), here.get_job_id()
 
 
 def _check_same(address: str | None) -> None:
