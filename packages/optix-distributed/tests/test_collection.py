@@ -38,11 +38,9 @@ def test_observations_with_parts_are_refused(collect):
         collect(agent_for(Make(Parts)), Make(Parts))
 
 
-def test_actors_are_quick_small_and_know_no_framework(collect):
+def test_actors_are_small_and_know_no_framework(collect):
     one = collect(agent_for(CartPole()), CartPole(), envs_per_actor=8, trajectory_len=64)
-    began = time.monotonic()
     one.collect(1, 1)
-    assert time.monotonic() - began < 3.0 * 3  # three seconds, on a machine that others use as well
     assert len(one.backend.pids) == 2
     for pid in one.backend.pids:
         text = Path(f"/proc/{pid}/maps").read_text()
