@@ -247,7 +247,7 @@ def test_one_signal_ends_a_run_with_everything_saved(tmp_path, number):
     told = started(process)
     time.sleep(0.3)
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=30)
     end = json.loads(out.splitlines()[-1])
     assert end["interrupted"]
     assert end["signal"] == number
