@@ -8,7 +8,8 @@ What the fences of a page mean, top to bottom, in one empty folder and one Pytho
 - ``text``, ``toml``, ``yaml``, ``json`` are shown.
 
 A comment above a fence changes that: ``<!-- test: file NAME -->`` writes the block to a file, ``<!-- test: exit N -->``
-expects that exit status of the last command, ``<!-- test: skip REASON -->`` leaves the block out.
+expects that exit status of the last command, ``<!-- test: skip REASON -->`` leaves the block out, and
+``<!-- test: slow REASON -->`` leaves it to ``-m slow``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PAGES = [
 ]
 SHOWN = ("text", "toml", "yaml", "json")
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
-DIRECTIVE = re.compile(r"<!-- test: (file|exit|skip) (.+?) -->\s*$")
+DIRECTIVE = re.compile(r"<!-- test: (file|exit|skip|slow) (.+?) -->\s*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,9 +158,9 @@ class Reader:
         assert done.returncode == status, told
         assert matches(item.shown, done.stdout) or matches(item.shown, done.stdout + done.stderr), told
 
-    def follow(self, page: str, block: Block) -> None:
+    def follow(self, page: str, block: Block, *, patiently: bool = False) -> None:
         name = f"{page}:{block.line}"
-        if block.directive == "skip":
+        if block.directive == "skip" or (block.directive == "slow" and not patiently):
             return
         if block.directive == "file":
             path = self.folder / block.value
@@ -216,6 +217,17 @@ def page_name(path: Path) -> str:
 def test_a_page_does_what_it_says(page: Path, reader: Reader) -> None:
     for block in blocks_of(page.read_text(encoding="utf-8")):
         reader.follow(page_name(page), block)
+
+
+SLOW_PAGES = [page for page in PAGES if "<!-- test: slow " in page.read_text(encoding="utf-8")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("page", SLOW_PAGES, ids=page_name)
+def test_a_page_does_what_it_says_in_its_slow_parts_too(page: Path, reader: Reader) -> None:
+    for block in blocks_of(page.read_text(encoding="utf-8")):
+        reader.follow(page_name(page), block, patiently=True)
 
 
 # --- links --------------------------------------------------------------------------------------------------------
@@ -299,11 +311,14 @@ def test_a_page_that_is_true_passes(reader: Reader) -> None:
         "<!-- test: exit 4 -->\n```console\n$ true\n$ exit 4\n```\n"
         "<!-- test: skip (needs a network) -->\n```console\n$ false\n```\n"
         "```console\n$ python3 dev.py test --only core -- -k loop\n```\n"
+        "<!-- test: slow (an hour) -->\n```console\n$ false\n```\n"
     )
     blocks = list(blocks_of(text))
-    assert [b.directive for b in blocks] == ["", "", "file", "", "exit", "skip", ""]
+    assert [b.directive for b in blocks] == ["", "", "file", "", "exit", "skip", "", "slow"]
     for block in blocks:
         reader.follow("true.md", block)
+    with pytest.raises(AssertionError):
+        reader.follow("true.md", blocks[-1], patiently=True)
 
 
 def test_heading_anchors_are_those_that_forges_make() -> None:

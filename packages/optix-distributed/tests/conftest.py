@@ -22,6 +22,14 @@ EVENTUALLY_S = 10.0
 HAS_RAY = importlib.util.find_spec("ray") is not None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What starts a cluster is slow; its parts also give up on each other where other tests want the processors."""
+    for item in items:
+        if "cluster" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def cluster():
     """Two nodes with room for two actors each, beside a head without room; started once."""

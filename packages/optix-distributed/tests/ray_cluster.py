@@ -28,7 +28,7 @@ class RayCluster:
 
     def __init__(self, nodes, cpus=1):
         self.cpus = cpus
-        self.before = dict(os.environ)
+        self.before, self.handler = dict(os.environ), signal.getsignal(signal.SIGTERM)  # Ray changes both
         os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
         for attempt in range(ATTEMPTS):
             self.folder = tempfile.mkdtemp(prefix="oxtest-")
@@ -102,6 +102,7 @@ class RayCluster:
         for name in set(os.environ) - set(self.before):
             del os.environ[name]
         os.environ.update(self.before)
+        signal.signal(signal.SIGTERM, self.handler)
 
 
 def inside(folder):

@@ -18,12 +18,9 @@ from optix_distributed.collection import Collection
 
 NEEDS_RAY = pytest.mark.skipif(not HAS_RAY, reason="ray is missing")
 EVERYWHERE = pytest.mark.parametrize(
-    "backend", ["inline", "local", pytest.param("ray", marks=NEEDS_RAY)], indirect=True
-)
-THOROUGHLY = pytest.mark.parametrize(
     "backend", ["inline", "local", pytest.param("ray", marks=[NEEDS_RAY, pytest.mark.slow])], indirect=True
 )
-"""Processes of a cluster cost a second each to start, so some of it is left for those who ask for all."""
+"""A cluster takes a while, and gives up on itself where others want the processors too: it is left for -m slow."""
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -80,7 +77,7 @@ def test_every_row_is_where_it_belongs(collect):
     assert sum(stats["steps_discarded"].values()) == stats["steps_lost"] == 0
 
 
-@THOROUGHLY
+@EVERYWHERE
 def test_truncated_steps_keep_what_followed_them(collect):
     env = Make(Counting, 4, truncate=True)
     window = collect(agent_for(env), env).collect(2, 2)
@@ -90,7 +87,7 @@ def test_truncated_steps_keep_what_followed_them(collect):
     np.testing.assert_array_equal(window.boundary_steps, np.stack([t, n], axis=1))
 
 
-@THOROUGHLY
+@EVERYWHERE
 @pytest.mark.parametrize(
     "algorithm, env",
     [
@@ -119,7 +116,7 @@ def test_log_probabilities_are_those_of_the_learner_over_many_trajectories(colle
     assert ends  # resets were among them
 
 
-@THOROUGHLY
+@EVERYWHERE
 def test_normalisation_travels_with_the_weights(collect):
     agent = agent_for(Pendulum(), "GaussianPPO")
     assert agent._normalizers.observation is not None
@@ -133,7 +130,7 @@ def test_normalisation_travels_with_the_weights(collect):
     np.testing.assert_allclose(found, window.log_probs.reshape(-1), atol=1e-5)
 
 
-@THOROUGHLY
+@EVERYWHERE
 def test_masks_reach_the_policy_and_the_learner(collect):
     masked = collect(agent_for(Make(Masked)), Make(Masked)).collect(2, 2)
     assert masked.observations.dtype.names == ("observation", "action_mask")
@@ -169,7 +166,7 @@ def test_lockstep_gives_the_same_trajectories_everywhere(collect):
         inline.publish()
 
 
-@THOROUGHLY
+@EVERYWHERE
 def test_trajectories_that_are_too_old_are_discarded_and_counted(collect):
     agent = agent_for(CartPole())
     one = collect(agent, CartPole(), slots_per_actor=2, max_policy_lag=1)
@@ -185,7 +182,7 @@ def test_trajectories_that_are_too_old_are_discarded_and_counted(collect):
     assert stats["steps_trained"] == 3 * 30
 
 
-@THOROUGHLY
+@EVERYWHERE
 def test_weights_that_are_not_finite_are_never_published(collect):
     agent = agent_for(CartPole())
     one = collect(agent, CartPole())
@@ -225,7 +222,7 @@ def test_an_exception_of_an_environment_arrives_with_its_traceback(collect):
         assert "actor_envs.py" in str(caught.value)
 
 
-@THOROUGHLY
+@EVERYWHERE
 def test_with_restart_environments_are_rebuilt_and_faults_counted(collect, tmp_path):
     env = Make(Misbehaving, "raise", 20, str(tmp_path / "once"))
     one = collect(agent_for(env), env, on_env_error="restart")
@@ -235,7 +232,7 @@ def test_with_restart_environments_are_rebuilt_and_faults_counted(collect, tmp_p
     assert one.stats()["restarts"] == 0
 
 
-@THOROUGHLY
+@EVERYWHERE
 def test_what_is_closed_stays_closed_and_remembers_its_numbers(collect):
     one = collect(agent_for(CartPole()), CartPole())
     one.collect(2, 2)

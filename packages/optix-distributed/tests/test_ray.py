@@ -339,6 +339,7 @@ def left_of(told):
     )
 
 
+@pytest.mark.slow
 def test_a_cluster_of_our_own_leaves_nothing(tmp_path):
     memory, home = shared_memory(), Path.home() / ".ray"
     had_home = home.exists()

@@ -12,7 +12,7 @@ from optix_core.errors import ConfigError
 from optix_distributed.boot import opened, sealed, wrapped
 from optix_distributed.errors import WorkerLostError
 from optix_distributed.on_ray import require_ray
-from optix_distributed.on_ray.needs import needs_of, options_of
+from optix_distributed.on_ray.needs import cluster_total, needs_of, options_of
 
 if TYPE_CHECKING:
     from optix_distributed.on_ray.session import RaySession
@@ -54,14 +54,14 @@ class RayExecutor:
         resources: Mapping[str, float] | None = None,
         max_lost: int = 3,
     ) -> None:
-        self._ray = ray = require_ray("RayExecutor")
+        self._ray = require_ray("RayExecutor")
         from optix_distributed.on_ray.session import connect
 
         self._needs, self._max_lost, self.lost = needs_of(resources), max_lost, 0
         self._held = _Held(connect(address, cpus=self._needs["CPU"]))
         # also when this process ends without close(), or this object is forgotten
         self._finalizer = weakref.finalize(self, _release, self._held)
-        total = ray.cluster_resources()
+        total = cluster_total(self._needs)
         short = [name for name, amount in self._needs.items() if amount > total.get(name, 0.0)]
         if short:
             self.close()

@@ -6,12 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from optix_core.errors import ConfigError
-from optix_distributed.on_ray.needs import options_of
+from optix_distributed.on_ray.needs import cluster_total, options_of
 
 RESERVE_S = 60.0
 """How long to wait for the room of all actors."""
@@ -70,7 +69,7 @@ class Placement:
             self._group = None
 
     def _check(self, least: int) -> None:
-        total = ray.cluster_resources()
+        total = cluster_total(self._needs, least)
         for name, amount in self._needs.items():
             if amount * least > total.get(name, 0.0):
                 raise ConfigError(
