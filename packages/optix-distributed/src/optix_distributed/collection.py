@@ -17,6 +17,7 @@ from optix_core.types import EpisodeData
 from optix_distributed.backend import NEWEST, CollectionBackend, Filled
 from optix_distributed.boot import Boot, wrapped
 from optix_distributed.settings import CollectionSettings, Lag
+from optix_distributed.supervision import Limits
 from optix_distributed.trajectories import merged, plan_memory
 
 logger = logging.getLogger("optix.distributed")
@@ -246,19 +247,13 @@ def make_backend(boot: Boot, s: CollectionSettings) -> CollectionBackend:
         from optix_distributed.inline import InlineBackend
 
         return InlineBackend(boot)
-    limits: dict[str, Any] = {
-        "max_restarts": s.max_restarts,
-        "restart_window_s": s.restart_window_s,
-        "min_actors": s.min_actors,
-        "actor_timeout_s": s.actor_timeout_s,
-        "on_env_error": s.on_env_error,
-    }
+    limits = Limits.of(s)
     if s.backend == "ray":
         from optix_distributed.on_ray import ray_backend
 
         return ray_backend(
-            boot, address=s.address, placement=s.placement, resources=s.actor_resources, **limits
+            boot, limits, address=s.address, placement=s.placement, resources=s.actor_resources
         )
     from optix_distributed.local.backend import LocalBackend
 
-    return LocalBackend(boot, **limits)
+    return LocalBackend(boot, limits)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from optix_core.errors import ConfigError
 from optix_distributed.errors import ActorDiedError, ActorError
 from optix_distributed.restarts import Restarts
+from optix_distributed.settings import CollectionSettings
 from optix_distributed.shared.plan import CPU, ENV_ERRORS, EPISODES, NONFINITE, STATS, STEPS
 
 logger = logging.getLogger("optix.distributed")
@@ -50,30 +51,46 @@ class Seat:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What supervision allows.
 
     Attributes:
         min_actors: Go on with so many actors when others are beyond their limit.
+        max_restarts: Replacements of one actor within ``restart_window_s``; more end the run.
+        restart_window_s: Seconds.
+        actor_timeout_s: An actor that makes no step for so long is replaced; None: it may take for ever.
         on_env_error: ``"raise"``: an exception in an actor is raised by the learner; ``"restart"``: it counts as a
             death.
     """
 
     min_actors: int
+    max_restarts: int
+    restart_window_s: float
+    actor_timeout_s: float | None
     on_env_error: OnEnvError
 
     @classmethod
-    def of(cls, n_actors: int, min_actors: int | None, on_env_error: OnEnvError) -> Limits:
-        """Checked limits; None: all actors must live.
+    def of(cls, settings: CollectionSettings) -> Limits:
+        """Those of a collection.
 
         Raises:
             ConfigError: ``min_actors`` is out of its range.
         """
-        found = n_actors if min_actors is None else min_actors
-        if not 1 <= found <= n_actors:
-            raise ConfigError(f"min_actors is {min_actors}; it must be between 1 and n_actors, {n_actors}")
-        return cls(found, on_env_error)
+        least, most = settings.min_actors, settings.n_actors
+        if least is not None and not 1 <= least <= most:
+            raise ConfigError(f"min_actors is {least}; it must be between 1 and n_actors, {most}")
+        return cls(
+            min_actors=most if least is None else least,
+            max_restarts=settings.max_restarts,
+            restart_window_s=settings.restart_window_s,
+            actor_timeout_s=settings.actor_timeout_s,
+            on_env_error=settings.on_env_error,
+        )
+
+    def restarts(self) -> Restarts:
+        """Of one actor, so far none."""
+        return Restarts(self.max_restarts, self.restart_window_s)
 
     def after_death(
         self, seat: Seat, seats: Sequence[Seat], *, ending: str, failure: str, why: str, stuck: bool = False

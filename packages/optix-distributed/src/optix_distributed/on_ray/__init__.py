@@ -10,6 +10,7 @@ from optix_core.errors import MissingDependencyError
 if TYPE_CHECKING:
     from optix_distributed.boot import Boot
     from optix_distributed.on_ray.backend import RayBackend
+    from optix_distributed.supervision import Limits
 
 
 def require_ray(what: str) -> Any:
@@ -30,7 +31,7 @@ def require_ray(what: str) -> Any:
         ) from error
 
 
-def ray_backend(boot: Boot, **options: Any) -> RayBackend:
+def ray_backend(boot: Boot, limits: Limits, **options: Any) -> RayBackend:
     """A :class:`~optix_distributed.on_ray.backend.RayBackend`.
 
     Raises:
@@ -40,4 +41,4 @@ def ray_backend(boot: Boot, **options: Any) -> RayBackend:
     require_ray("backend='ray'")
     from optix_distributed.on_ray.backend import RayBackend
 
-    return RayBackend(boot, **options)
+    return RayBackend(boot, limits, **options)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,45 +20,35 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from optix_core.errors import ConfigError
-from optix_distributed.backend import NEWEST, Counts, Filled
+from optix_distributed.backend import NEWEST, Filled
 from optix_distributed.boot import Boot, packed
 from optix_distributed.on_ray.actor import LOOK, RemoteActor
 from optix_distributed.on_ray.lives import Held, Life, RaySeat, release
+from optix_distributed.on_ray.looks import Looks
 from optix_distributed.on_ray.needs import needs_of
 from optix_distributed.on_ray.placing import Placement
 from optix_distributed.on_ray.session import connect
-from optix_distributed.restarts import Restarts
-from optix_distributed.shared.plan import STEPS
-from optix_distributed.supervision import START_TIMEOUT_S, Limits, OnEnvError, stats_of
+from optix_distributed.supervised import SILENCE_S, SupervisedBackend
+from optix_distributed.supervision import Limits
 
 logger = logging.getLogger("optix.distributed")
 
-LOOK_S = 1.0
-"""Seconds between two looks at an actor: what is known of its steps if it dies is at most so old."""
-SILENCE_S = 0.2
-"""How long to wait for an answer before looking after the actors."""
 POLITE_S = 3.0
 """Seconds to close environments before an actor is killed."""
-ROOM_S = 30.0
-"""How often to say that an actor waits for room."""
 KEPT_VERSIONS = 2
 """As many as local actors can still ask for."""
 PREPARE, COLLECT, LOOKED = "prepare", "collect", "look"
 
 
-class RayBackend:
+class RayBackend(SupervisedBackend[RaySeat]):
     """Supervises ``plan.n_actors`` actors on a cluster.
 
     Args:
         boot: What every actor is told.
+        limits: What supervision allows.
         address: See :func:`~optix_distributed.on_ray.session.connect`.
         placement: ``"spread"`` or ``"reserve"``.
         resources: That each actor takes; None: one CPU.
-        max_restarts: Replacements of one actor within ``restart_window_s``; more end the run.
-        restart_window_s: Seconds.
-        min_actors: Go on with so many actors when others are beyond their limit.
-        actor_timeout_s: An actor that makes no step for so long is replaced; None: it may take for ever.
-        on_env_error: ``"raise"``: an exception in an actor is raised here; ``"restart"``: it counts as a death.
 
     Raises:
         ConfigError: Something cannot be sent to the actors, the cluster cannot be reached, or it has too little room.
@@ -68,30 +57,21 @@ class RayBackend:
     def __init__(
         self,
         boot: Boot,
+        limits: Limits,
         *,
         address: str | None = None,
         placement: str = "spread",
         resources: Mapping[str, float] | None = None,
-        max_restarts: int = 3,
-        restart_window_s: float = 300.0,
-        min_actors: int | None = None,
-        actor_timeout_s: float | None = 300.0,
-        on_env_error: OnEnvError = "raise",
     ) -> None:
-        self.plan = plan = boot.plan
-        self._limits = Limits.of(plan.n_actors, min_actors, on_env_error)
-        self._timeout = actor_timeout_s
+        plan = boot.plan
+        super().__init__(
+            plan, limits, [RaySeat(actor_id=a, restarts=limits.restarts()) for a in range(plan.n_actors)]
+        )
         self._data = packed(boot)
-        self._seats = [
-            RaySeat(actor_id=a, restarts=Restarts(max_restarts, restart_window_s))
-            for a in range(plan.n_actors)
-        ]
-        self.version = -1
-        self.counts = Counts()
-        self._ready: deque[Filled] = deque()
         self._views: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
         self._weights: dict[int, Any] = {}
         self._calls: dict[Any, tuple[RaySeat, Life, str]] = {}
+        self._looks = Looks(self._seats, limits.actor_timeout_s)
         self._started = False
         api: Any = ray  # whose stubs know neither concurrency groups nor what calls give
         self._remote = api.remote(concurrency_groups={LOOK: 1}, max_restarts=0, max_task_retries=0)(
@@ -108,7 +88,7 @@ class RayBackend:
         self._finalizer = weakref.finalize(self, release, self._held)
         try:
             self._held.placement = Placement(
-                needs, plan.n_actors, least=self._limits.min_actors, reserve=placement == "reserve"
+                needs, plan.n_actors, least=self.limits.min_actors, reserve=placement == "reserve"
             )
             self._boot = ray.put(self._data)
         except BaseException:
@@ -134,7 +114,7 @@ class RayBackend:
         self._calls.clear()
         self._views.clear()
         self._weights.clear()
-        self._ready.clear()
+        self.ready.clear()
         for seat in self._seats:
             seat.life = None
         del self._boot
@@ -178,39 +158,9 @@ class RayBackend:
         if seat.life is not None and seat.life.ready:
             self._ask(seat, seat.life, slot)
 
-    def grant_all(self) -> None:
-        """Grant every slot that nobody has, with the newest weights."""
-        taken = {(f.actor_id, f.slot) for f in self._ready}
-        for seat in self._seats:
-            for slot in range(self.plan.slots_per_actor):
-                if slot not in seat.grants and (seat.actor_id, slot) not in taken:
-                    self.grant(seat.actor_id, slot)
-
     def view(self, filled: Filled) -> dict[str, NDArray[Any]]:
         """The arrays of a trajectory; they may not be written to."""
         return self._views[filled.actor_id, filled.slot]
-
-    @property
-    def ready(self) -> deque[Filled]:
-        """Trajectories that have arrived and were not yet taken."""
-        return self._ready
-
-    def take(self, n: int) -> list[Filled]:
-        """The ``n`` trajectories that have been ready for longest."""
-        return [self._ready.popleft() for _ in range(n)]
-
-    def wait(
-        self, enough: Callable[[deque[Filled]], bool], *, interrupted: Callable[[], bool] = lambda: False
-    ) -> None:
-        """Look after the actors until ``enough`` says that what is ready suffices.
-
-        Raises:
-            ActorError: An environment or a policy failed.
-            ActorDiedError: An actor died too often.
-        """
-        self.poll(0.0)
-        while not enough(self._ready) and not interrupted():
-            self.poll(SILENCE_S)
 
     # ------------------------------------------------------------------ supervision
 
@@ -218,7 +168,8 @@ class RayBackend:
         """Hear what there is to hear, waiting at most ``timeout`` seconds, and replace who is dead or stuck."""
         self._check_connected()
         self._respawn_due()
-        self._look_around()
+        for seat, life in self._looks.ask():
+            self._calls[life.looking] = seat, life, LOOKED
         calls = list(self._calls)
         if not calls:
             time.sleep(min(timeout, SILENCE_S))
@@ -228,15 +179,15 @@ class RayBackend:
         for call in ray.wait(calls, num_returns=len(calls), timeout=0)[0]:
             if call in self._calls:  # else its actor has died a moment ago
                 self._hear(call)
-        self._look_for_the_stuck()
+        for seat, life, stuck in self._looks.unanswered():
+            self._died(seat, life, stuck.ending, why=stuck.why, stuck=True)
 
     def _check_connected(self) -> None:
         if not self._held.session.is_up:  # Ray would start another cluster of its own accord
             raise ConfigError("Ray was shut down while actors were at work; make another learner or pipeline")
 
     def _spawn(self, seat: RaySeat) -> None:
-        seat.incarnation += 1
-        seat.respawn_at, seat.delivered = None, 0
+        self._begin(seat)
         options = self._held.placement.of(seat.actor_id)
         handle = self._remote.options(**options).remote(self._boot, seat.actor_id, seat.incarnation)
         now = time.monotonic()
@@ -272,10 +223,9 @@ class RayBackend:
             for slot in list(seat.grants):
                 self._ask(seat, life, slot)
         else:
-            life.looking, life.look_at = None, time.monotonic() + LOOK_S
-            life.stats[:] = np.maximum(life.stats, answer["stats"])
-            if self._timeout is not None and answer["silent"] > max(self._timeout, self._start_limit(life)):
-                self._replace_stuck(seat, life, answer["silent"])
+            stuck = self._looks.heard(seat, life, answer)
+            if stuck is not None:
+                self._died(seat, life, stuck.ending, failure=stuck.why, stuck=True)
 
     def _answer(self, seat: RaySeat, life: Life, call: Any) -> dict[str, Any] | None:
         """What a call gave; None if its actor is dead now."""
@@ -296,14 +246,10 @@ class RayBackend:
         answer = self._answer(seat, life, call)
         if not answer:
             return
-        del seat.grants[slot]
         life.stats[:] = np.maximum(life.stats, answer["stats"])
         life.version = answer["version"]
-        seat.delivered += answer["steps"]
-        self.counts.delivered += answer["steps"]
         self._views[seat.actor_id, slot] = answer["arrays"]
-        self._ready.append(Filled(seat.actor_id, slot, life.version, seat.sequence, answer["steps"]))
-        seat.sequence += 1
+        self._delivered(seat, slot, version=life.version, steps=answer["steps"])
 
     def _died(
         self,
@@ -316,86 +262,17 @@ class RayBackend:
         stuck: bool = False,
     ) -> None:
         """Bury an actor; replace it, go on without it, or raise."""
-        self.counts.lost += max(0, int(life.stats[STEPS]) - seat.delivered)
-        seat.past += life.stats
+        self._end(seat, life.stats)
         seat.life = None
         self._calls = {call: of for call, of in self._calls.items() if of[1] is not life}
         self._held.handles.pop(seat.actor_id, None)
         ray.kill(life.handle, no_restart=True)
-        self._limits.after_death(
+        self.limits.after_death(
             seat, self._seats, ending=ending, failure=failure, why=failure or why, stuck=stuck
         )
-
-    def _respawn_due(self) -> None:
-        now = time.monotonic()
-        for seat in self._seats:
-            if seat.respawn_at is not None and now >= seat.respawn_at:
-                self._spawn(seat)
-
-    # ------------------------------------------------------------------ who is stuck
-
-    def _look_around(self) -> None:
-        """Ask every actor now and then what it has done; the answers are heard with all others."""
-        now = time.monotonic()
-        for seat in self._seats:
-            life = seat.life
-            if life is None or life.looking is not None or now < life.look_at:
-                continue
-            life.looking = life.handle.look.options(concurrency_group=LOOK).remote()
-            life.look_at = now
-            self._calls[life.looking] = seat, life, LOOKED
-
-    def _look_for_the_stuck(self) -> None:
-        """Who does not even answer a look: not yet placed, or stuck where no other thread runs."""
-        now = time.monotonic()
-        for seat in self._seats:
-            life = seat.life
-            if life is None:
-                continue
-            if life.seen is None:
-                if now - life.told_of >= ROOM_S:
-                    life.told_of = now
-                    logger.warning(
-                        "actor %d has waited for %.0f s for room on the cluster",
-                        seat.actor_id,
-                        now - life.began,
-                    )
-            elif self._timeout is not None and life.looking is not None:
-                silent = now - max(life.seen, life.look_at)
-                if silent > max(self._timeout, self._start_limit(life)):
-                    self._died(
-                        seat, life, f"has not answered for {silent:.1f} s", stuck=True,
-                        why="it is stuck where no other thread of its process can run",
-                    )  # fmt: skip
-
-    def _start_limit(self, life: Life) -> float:
-        return 0.0 if life.ready else START_TIMEOUT_S
-
-    def _replace_stuck(self, seat: RaySeat, life: Life, silent: float) -> None:
-        call, stack = life.handle.look.options(concurrency_group=LOOK).remote(stack=True), ""
-        try:
-            answer: Any = ray.get(call, timeout=1.0)
-            stack = answer["stack"]
-        except RayError as error:
-            stack = f"(it did not say where: {type(error).__name__})"
-        logger.warning(
-            "actor %d has made no step for %.1f s; it is replaced. It was here:\n%s",
-            seat.actor_id,
-            silent,
-            stack,
-        )
-        why = f"no step for {silent:.1f} s; it was here:\n{stack}"
-        self._died(seat, life, "was ended by SIGKILL", failure=why, stuck=True)
 
     # ------------------------------------------------------------------ numbers
 
     def totals(self) -> NDArray[np.int64]:
         """Per actor and over all its lives, ``[A, 8]``; of present lives as they last told."""
         return np.stack([s.past + (0 if s.life is None else s.life.stats) for s in self._seats])
-
-    def stats(self) -> dict[str, Any]:
-        """Counters so far: steps by what became of them, restarts, queue depth, and rates per actor."""
-        alive = sum(seat.life is not None and seat.life.ready for seat in self._seats)
-        return stats_of(
-            self.totals(), self._seats, lost=self.counts.lost, queue_depth=len(self._ready), alive=alive
-        )
