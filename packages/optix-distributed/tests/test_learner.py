@@ -15,6 +15,7 @@ from conftest import weights
 from optix_core import make_agent
 from optix_core.errors import CheckpointNotSaved, ConfigError, NumericalDivergence
 from optix_distributed import AsyncActorLearner
+from optix_distributed.learning.checkpoints import PeriodicCheckpoints
 from optix_distributed.learning.parts import parts_of_agent
 from optix_distributed.learning.update import VTraceSettings, VTraceUpdate
 from optix_distributed.learning.vtrace_torch import vtrace
@@ -249,14 +250,35 @@ def test_a_disk_that_refuses_is_reported_and_training_goes_on(learner, tmp_path,
     def full(*args, **kwargs):
         raise CheckpointNotSaved("no space left on the device")
 
-    monkeypatch.setattr(one._store, "save", full)
+    monkeypatch.setattr(one._checkpoints.store, "save", full)
     one.run(400)
     assert one.total_steps >= 400
     assert "checkpoint_failed" in {h["event"] for h in heard}
     strict = learner(checkpoint_dir=tmp_path / "b", backend="inline", strict_checkpoints=True)
-    monkeypatch.setattr(strict._store, "save", full)
+    monkeypatch.setattr(strict._checkpoints.store, "save", full)
     with pytest.raises(CheckpointNotSaved):
         strict.run(200)
+
+
+def test_a_checkpoint_that_failed_is_tried_again_soon_and_then_less_often(tmp_path, monkeypatch):
+    clock, told = [100.0], []
+    monkeypatch.setattr("optix_distributed.learning.checkpoints.time.monotonic", lambda: clock[0])
+    kept = PeriodicCheckpoints(tmp_path, 60.0, strict=False, tell=told.append)
+    fails, tried = [True], []
+
+    def save(*args, **kwargs):
+        tried.append(clock[0] - 100.0)
+        if fails[0]:
+            raise CheckpointNotSaved("no space left on the device")
+
+    monkeypatch.setattr(kept.store, "save", save)
+    with kept.held():
+        for _ in range(400):
+            fails[0] = len(tried) < 6
+            kept.save_if_due(dict, 0)
+            clock[0] += 1.0
+    assert tried == [60, 65, 75, 95, 135, 195, 255, 315, 375]
+    assert len(told) == 6
 
 
 def test_time_limits_end_a_run(learner):

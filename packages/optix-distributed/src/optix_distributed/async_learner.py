@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,23 +12,19 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from optix_core.checkpoints import CheckpointStore
-from optix_core.errors import CheckpointNotSaved, ConfigError
+from optix_core.errors import ConfigError
 from optix_core.loop.signals import StopOnSignal
 from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_core.state import State, generator_state, restore_generator
 from optix_distributed.collection import Collection
+from optix_distributed.learning.checkpoints import PeriodicCheckpoints
 from optix_distributed.learning.parts import parts_of_agent, parts_of_modules
 from optix_distributed.learning.update import VTraceSettings, VTraceUpdate
 from optix_distributed.settings import CollectionSettings
 from optix_torch.training.threads import Threads
 
-logger = logging.getLogger("optix.distributed")
-
 Callback = Callable[[dict[str, Any]], None]
 """Called after every update with its diagnostics and all counters, and when something happens; ``event`` says which."""
-REPEAT_S = 5.0
-"""How long after a failed checkpoint to try again; doubled each time, up to ``checkpoint_every_s``."""
 
 
 class AsyncActorLearner:
@@ -159,8 +154,11 @@ class AsyncActorLearner:
         self.update = VTraceUpdate(networks, settings, normalizers, self._rng)
         self._threads = Threads("auto", networks.flat.vector.numel(), networks.device)
         self._callbacks, self._handle_signals = list(callbacks), handle_signals
-        self._store = None if checkpoint_dir is None else CheckpointStore(checkpoint_dir, keep=3)
-        self._every, self._strict = checkpoint_every_s, strict_checkpoints
+        self._checkpoints = None
+        if checkpoint_dir is not None:
+            self._checkpoints = PeriodicCheckpoints(
+                checkpoint_dir, checkpoint_every_s, strict=strict_checkpoints, tell=self._call
+            )
         self._steps_before = self._updates_before = self._lives = 0
         if resume:
             self._resume()
@@ -207,7 +205,6 @@ class AsyncActorLearner:
             self.collection.stats()["steps_collected"],
         )
         end = math.inf if max_seconds is None else began + max_seconds
-        due, retry_s = began + self._every, REPEAT_S
         returns: list[float] = []
         report: dict[str, float] = {}
         signals = StopOnSignal(enabled=self._handle_signals)
@@ -215,7 +212,7 @@ class AsyncActorLearner:
         def stopping() -> bool:
             return signals.received is not None or time.monotonic() >= end
 
-        held = contextlib.nullcontext() if self._store is None else self._store.lock()
+        held = contextlib.nullcontext() if self._checkpoints is None else self._checkpoints.held()
         with held, signals, self._threads:
             try:
                 while self.total_steps < max_steps and not stopping():
@@ -230,15 +227,14 @@ class AsyncActorLearner:
                     del returns[:-100]
                     report = self.update(window)
                     self._tell(report, returns)
-                    if self._store is not None and time.monotonic() >= due:
-                        saved = self._save("periodic")
-                        retry_s = REPEAT_S if saved else min(2 * retry_s, self._every)
-                        due = time.monotonic() + (self._every if saved else retry_s)
+                    if self._checkpoints is not None:
+                        self._checkpoints.save_if_due(self._state, self.total_steps)
             except BaseException:
                 self.close()
                 raise
-            if self._store is not None:
-                self._save("signal" if signals.received is not None else "final")
+            if self._checkpoints is not None:
+                reason = "signal" if signals.received is not None else "final"
+                self._checkpoints.save(self._state(), self.total_steps, reason)
         elapsed = time.monotonic() - began
         now = self.stats()
         if signals.received is not None:
@@ -281,8 +277,11 @@ class AsyncActorLearner:
         if self._callbacks:
             now = self.stats()
             now["mean_return"] = math.fsum(returns) / len(returns) if returns else math.nan
-            for callback in self._callbacks:
-                callback({"event": "update", **now, **report})
+            self._call({"event": "update", **now, **report})
+
+    def _call(self, event: dict[str, Any]) -> None:
+        for callback in self._callbacks:
+            callback(event)
 
     def _collection_seed(self) -> int:
         return (
@@ -298,41 +297,23 @@ class AsyncActorLearner:
             "lives": self._lives + 1,
             "rng": generator_state(self._rng),
             "training": self._networks.training.state_dict(),
-            **{
-                name: None if part is None else part.state_dict()
-                for name, part in (
-                    ("observation_normalizer", self._normalizers.observation),
-                    ("reward_normalizer", self._normalizers.reward_part()),
-                )
-            },
+            **{name: None if part is None else part.state_dict() for name, part in self._statistics()},
         }
 
-    def _save(self, reason: str) -> bool:
-        """Write a checkpoint; whether it was written."""
-        assert self._store is not None
-        try:
-            self._store.save({"agent": self._state()}, step=self.total_steps, kind="boundary", reason=reason)
-        except CheckpointNotSaved as error:
-            if self._strict:
-                raise
-            logger.warning("no checkpoint after %d steps: %s", self.total_steps, error)
-            for callback in self._callbacks:
-                callback({"event": "checkpoint_failed", "error": str(error), "total_steps": self.total_steps})
-            return False
-        return True
-
-    def _resume(self) -> None:
-        if self._store is None:
-            raise ConfigError("resume=True needs checkpoint_dir")
-        found = self._store.latest()
-        if found is None:
-            return
-        state = self._store.load(found.name).components["agent"]
-        self._networks.training.load_state_dict(state["training"], owner="this learner")
-        for name, part in (
+    def _statistics(self) -> list[tuple[str, Any]]:
+        return [
             ("observation_normalizer", self._normalizers.observation),
             ("reward_normalizer", self._normalizers.reward_part()),
-        ):
+        ]
+
+    def _resume(self) -> None:
+        if self._checkpoints is None:
+            raise ConfigError("resume=True needs checkpoint_dir")
+        state = self._checkpoints.newest()
+        if state is None:
+            return
+        self._networks.training.load_state_dict(state["training"], owner="this learner")
+        for name, part in self._statistics():
             if (part is None) != (state[name] is None):
                 raise ConfigError(
                     f"the checkpoint {'has a' if part is None else 'has no'} {name}; build it with equal options"
