@@ -70,7 +70,7 @@ def test_helpers_name_no_winner_and_keep_nothing(search, url):
 def test_the_trial_of_a_lost_helper_on_another_machine_is_given_back_at_once(search, url, again):
     """Without a seat, its silence would have to last stale_after, ten minutes."""
     make = lambda: search(n_trials=4, storage=url, study_name="s")  # noqa: E731
-    make()._open(make()._resolved_space())
+    make()._shared.open()
     if again:
         one = spread_search(make, Killing(url, again))
         assert [t.state for t in one.report.trials].count("returned") == 1
@@ -87,7 +87,7 @@ def test_the_trial_of_a_lost_helper_on_another_machine_is_given_back_at_once(sea
 
 
 def test_only_whoever_had_the_seat_is_dismissed(search, url):
-    study = search(storage=url, study_name="s")._open(search()._resolved_space())
+    study = search(storage=url, study_name="s")._shared.open()
     me, other = Owner.here(), Owner(machine="elsewhere", pid=2, started="1")
     register(study, FAR, "a")
     register(study, other, "b")

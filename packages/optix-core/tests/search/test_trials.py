@@ -13,7 +13,8 @@ from optix_core.errors import ConfigError, NumericalDivergence, SearchError
 from optix_core.pipelines.batch import BatchPipeline
 from optix_core.pipelines.vector import VectorBatchPipeline
 from optix_core.search import TrialOrchestrator
-from optix_core.search.reporting import Interrupted, RungReporter
+from optix_core.search.reporting import RungReporter
+from optix_core.search.stopping import Interrupted
 from optix_core.testing.fakes import ScriptedPipeline
 from optix_core.testing.linear_agent import LinearAgent
 from optix_core.testing.tiny_envs import TinyBox

@@ -13,8 +13,8 @@ import optuna
 from optix_core.errors import NumericalDivergence, SearchError
 from optix_core.search.plan import Plan, Workspace
 from optix_core.search.report import Candidate, TrialRecord
-from optix_core.search.reporting import Interrupted
 from optix_core.search.scoring import Aggregate, interval_of
+from optix_core.search.stopping import Interrupted
 from optix_core.search.study import FRESH
 from optix_core.search.training import Trainer
 from optix_core.search.trials import traceback_of

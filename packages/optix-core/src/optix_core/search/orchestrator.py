@@ -1,26 +1,25 @@
 """Searching over whole trainings: propose, train, prune, and name a winner only after fresh seeds.
 
-Holds the parts together: :mod:`~optix_core.search.trials` runs trials, each of which :mod:`~optix_core.search.training`
-trains; :mod:`~optix_core.search.sampling` proposes and prunes, :mod:`~optix_core.search.owners` lets processes share a
-study, and :mod:`~optix_core.search.confirming` finds the winner. Most of this module's length is the description of its
-arguments.
+Holds the parts together: :mod:`~optix_core.search.shared` opens the study, :mod:`~optix_core.search.trials` runs its
+trials, each of which :mod:`~optix_core.search.training` trains, and :mod:`~optix_core.search.winning` names the winner.
+:mod:`~optix_core.search.sampling` proposes and prunes, :mod:`~optix_core.search.owners` lets processes share a study,
+and :mod:`~optix_core.search.stopping` ends it early. Most of this module's length is the description of its arguments.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from optix_core.errors import ConfigError, SearchError
-from optix_core.loop.signals import StopOnSignal
 from optix_core.search.plan import Direction, Plan, Workspace
-from optix_core.search.report import SearchReport, TrialRecord
+from optix_core.search.report import SearchReport, TrialRecord, trials_frame
 from optix_core.search.scoring import Aggregate
-from optix_core.search.seeded import call_seeded
-from optix_core.search.space import SearchSpace, declared_space
+from optix_core.search.stopping import Stopping
 from optix_core.search.training import Trainer
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from optix_core.base_agent import BaseAgent
     from optix_core.base_pipeline import BasePipeline
     from optix_core.loop.result import RunResult
-
-Result = TypeVar("Result")
 
 
 class TrialOrchestrator:
@@ -114,7 +111,7 @@ class TrialOrchestrator:
         on_trial: Callable[[TrialRecord], None] | None = None,
     ) -> None:
         require_optuna()
-        from optix_core.search.sampling import SeededByPlace, make_pruner, sampler_factory
+        from optix_core.search.shared import SharedStudy
         from optix_core.search.study import seed_of, unique_name
 
         name = study_name or unique_name()
@@ -140,7 +137,6 @@ class TrialOrchestrator:
                 "direction='minimize' needs an objective: the loop keeps the policy with the highest score, so scores "
                 "are maximised. Pass objective=lambda result: ... with what is to be small."
             )
-        self._agent_factory = agent_factory
         self._trainer = Trainer(
             agent_factory,
             pipeline_factory,
@@ -150,17 +146,19 @@ class TrialOrchestrator:
             checkpoint_score_fn=checkpoint_score_fn,
             objective=objective,
         )
-        self._space = None if param_space is None else SearchSpace.parse(param_space)
-        self._sampler = SeededByPlace(sampler_factory(sampler, n_startup_trials), self._plan.seed)
-        self._pruner = make_pruner("none" if objective is not None else pruner, self._plan)
-        self._storage = storage
+        self._shared = SharedStudy(
+            self._plan,
+            storage,
+            agent_factory,
+            param_space,
+            sampler=sampler,
+            pruner=pruner if objective is None else "none",
+        )
+        self._stopping = Stopping(handle_signals=handle_signals)
         self._verbosity = optuna_verbosity
         self._workdir = None if workdir is None else Path(workdir)
         self._keep = keep_trials
-        self._handle_signals = handle_signals
         self._on_trial = on_trial
-        self._signals = StopOnSignal(enabled=False)
-        self._stop = False
         self._study: optuna.Study | None = None
         self._report: SearchReport | None = None
         self._workspace: Workspace | None = None
@@ -176,7 +174,7 @@ class TrialOrchestrator:
     @property
     def storage(self) -> Any:
         """Where trials are kept, as it was given."""
-        return self._storage
+        return self._shared.storage
 
     @property
     def seed(self) -> int:
@@ -191,7 +189,8 @@ class TrialOrchestrator:
     @property
     def param_space(self) -> dict[str, tuple[Any, ...]] | None:
         """What is varied; None before :meth:`run` if it is to be taken from the agent."""
-        return None if self._space is None else self._space.forms
+        space = self._shared.known_space
+        return None if space is None else space.forms
 
     @property
     def report(self) -> SearchReport:
@@ -234,22 +233,11 @@ class TrialOrchestrator:
             ConfigError: pandas is missing.
             SearchError: Before :meth:`run`.
         """
-        try:
-            import pandas as pd  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise ConfigError(
-                "trials_dataframe() needs pandas: pip install pandas. Without it, report.trials has the same rows."
-            ) from error
-        rows: list[dict[str, Any]] = []
-        for t in self.report.trials:
-            row: dict[str, Any] = {"number": t.number, "state": t.state, "score": t.score, "steps": t.steps}
-            rows.append({**row, "seconds": t.seconds, **{f"params_{k}": v for k, v in t.params.items()}})
-        frame: Any = pd
-        return frame.DataFrame(rows)
+        return trials_frame(self.report.trials)
 
     def stop(self) -> None:
         """End the search: the trial under way is given back, and the best so far wins without fresh seeds."""
-        self._stop = True
+        self._stopping.request()
 
     def cleanup(self) -> None:
         """Delete the directory with the winner's files."""
@@ -276,11 +264,25 @@ class TrialOrchestrator:
             ConfigError: The study belongs to something else, or the agent declares nothing to search.
             KeyboardInterrupt: SIGINT came; other signals raise SystemExit. The trial was given back.
         """
+        from optix_core.search.winning import name_winner
+
         self._report = None
-        report = self._stoppable(self._run)
-        assert report is not None
-        self._report = report
-        return dict(report.winner.params), report.winner.score
+        begun = time.monotonic()
+        with self._at_work():
+            study, workspace = self._try_out()
+            win = name_winner(
+                study,
+                self._shared.space,
+                self._plan,
+                self._trainer,
+                workspace,
+                stopping=self._stopping,
+                begun=begun,
+            )
+            self._weights = win.weights
+        self._report = win.report
+        winner = win.report.winner
+        return dict(winner.params), winner.score
 
     def work(self, seat: str | None = None) -> None:
         """Train trials until the study has enough, without naming a winner: what a process does that only helps.
@@ -295,7 +297,8 @@ class TrialOrchestrator:
             KeyboardInterrupt: SIGINT came; other signals raise SystemExit. The trial was given back.
         """
         try:
-            self._stoppable(lambda: self._trials(self._resolved_space(), seat))
+            with self._at_work():
+                self._try_out(seat)
         finally:
             self.cleanup()
 
@@ -305,34 +308,7 @@ class TrialOrchestrator:
         Raises:
             ConfigError: The study belongs to something else.
         """
-        from optix_core.search.owners import Owner, dismiss, reclaim
-
-        space, me = self._resolved_space(), Owner.here()
-        study = self._open(space)
-        dismiss(study, seats, me)
-        return reclaim(study, me, self._plan.stale_after, size=len(space))
-
-    def _stoppable(self, work: Callable[[], Result]) -> Result:
-        """``work()`` while signals are listened to."""
-        import optuna
-
-        from optix_core.search.reporting import ended_by
-        from optix_core.search.storage import optuna_says
-
-        level = optuna.logging.WARNING if self._verbosity is None else self._verbosity
-        self._signals = StopOnSignal(enabled=self._handle_signals)
-        self.cleanup()
-        try:
-            with optuna_says(level), self._signals:
-                result = work()
-            if self._signals.received is not None:
-                raise ended_by(self._signals.received)
-        except BaseException:
-            self.cleanup()
-            raise
-        finally:
-            self._stop = False
-        return result
+        return self._shared.give_back(seats)
 
     def winner_weights(self) -> Path:
         """:attr:`best_weights_path`; the winner is trained again with the same seed if that was done elsewhere.
@@ -343,97 +319,44 @@ class TrialOrchestrator:
         if self._workspace is None:
             raise SearchError("there are no weights before run(), and none after cleanup()")
         if self._weights is None:
-            winner = self.report.winner
-            seed = self._plan.search_seeds[0]
-            if winner.fresh_scores:
-                scores = [self._plan.sign * score for score in winner.fresh_scores]
-                seed = winner.fresh_seeds[scores.index(max(scores))]
-            place = self._workspace.path / f"again-{winner.number}-{seed}"
-            self._weights = self._trainer.train(
-                winner.params, seed, place, lambda _steps, _score: None
-            ).weights
+            from optix_core.search.winning import train_again
+
+            self._weights = train_again(self.report.winner, self._plan, self._trainer, self._workspace)
         return self._weights
 
-    def _interrupted(self) -> bool:
-        return self._stop or self._signals.received is not None
+    @contextlib.contextmanager
+    def _at_work(self) -> Generator[None, None, None]:
+        """Listens to signals, lets Optuna say what it may, and leaves no files behind if something is raised."""
+        import optuna
 
-    def _run(self) -> SearchReport | None:
-        """The report; None if a signal came."""
-        from optix_core.search.confirming import Confirmer, candidates_of, lead, ranked
-        from optix_core.search.study import fresh_steps, records_of
+        from optix_core.search.storage import optuna_says
 
-        begun, plan, space = time.monotonic(), self._plan, self._resolved_space()
-        study, workspace = self._trials(space)
-        if self._signals.received is not None:
-            return None
-        records = records_of(study, space)
-        order = candidates_of(records, plan)
-        confirmer = Confirmer(study, plan, self._trainer, workspace, interrupted=self._interrupted)
-        if plan.confirms and not self._stop:
-            # after a stop meanwhile: those that are confirmed, else the search's own order
-            order = ranked(confirmer.confirm(order), sign=plan.sign) or order
-        if self._signals.received is not None:
-            return None
-        winner = order[0]
-        if winner.error is not None:
-            raise SearchError(
-                f"none of the {len(order)} best trials can be relied on: {winner.error}. Narrow the ranges, or let "
-                "trials use more seeds (n_seeds), so that such hyperparameters are found out earlier."
-            )
-        leader = workspace.leader
-        here = leader[2] if leader is not None and leader[0] == winner.number else None
-        self._weights = confirmer.policies.get(winner.number, here)
-        workspace.crown(self._weights)
-        return SearchReport(
-            study=self.study_name,
-            direction=plan.direction,
-            trial_steps=plan.trial_steps,
-            n_seeds=plan.n_seeds,
-            aggregate=plan.aggregate,
-            trials=records,
-            candidates=tuple(order),
-            runner_up=lead(order, plan.aggregate),
-            steps=sum(record.steps for record in records) + fresh_steps(study),
-            seconds=time.monotonic() - begun,
-        )
+        level = optuna.logging.WARNING if self._verbosity is None else self._verbosity
+        self.cleanup()
+        try:
+            with optuna_says(level), self._stopping.listening():
+                yield
+        except BaseException:
+            self.cleanup()
+            raise
 
-    def _trials(self, space: SearchSpace, seat: str | None = None) -> tuple[optuna.Study, Workspace]:
+    def _try_out(self, seat: str | None = None) -> tuple[optuna.Study, Workspace]:
+        """Train trials until the study has enough."""
         from optix_core.search.trials import TrialLoop
 
-        self._study = study = self._open(space)
+        self._study = study = self._shared.open()
         self._workspace = workspace = Workspace(self._workdir, self.study_name, keep=self._keep)
         TrialLoop(
             study,
-            space,
+            self._shared.space,
             self._plan,
             self._trainer,
             workspace,
-            interrupted=self._interrupted,
+            interrupted=self._stopping,
             on_trial=self._on_trial,
             seat=seat,
         ).run()
         return study, workspace
-
-    def _resolved_space(self) -> SearchSpace:
-        if self._space is None:
-            agent = call_seeded(self._agent_factory, self.seed, {})
-            try:
-                self._space = declared_space(agent)
-            finally:
-                agent.teardown()
-        return self._space
-
-    def _open(self, space: SearchSpace) -> optuna.Study:
-        from optix_core.search.storage import open_storage
-        from optix_core.search.study import open_study
-
-        plan = self._plan
-        settings = {"space": space.forms, "trial_steps": plan.trial_steps, "n_seeds": plan.n_seeds}
-        settings |= {"aggregate": plan.aggregate, "direction": plan.direction, "seed": plan.seed}
-        storage = open_storage(self._storage)
-        study = open_study(storage, self.study_name, direction=plan.direction, settings=settings)
-        study.sampler, study.pruner = self._sampler, self._pruner
-        return study
 
 
 def require_optuna() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from optix_core.errors import ConfigError
 from optix_core.stats.comparison import Comparison, MeanInterval
 
 
@@ -164,6 +165,26 @@ class SearchReport:
         out = [c for c in self.candidates if c.error is not None]
         found += [f"out      trial {c.number}: {c.error}" for c in out]
         return found
+
+
+def trials_frame(trials: Iterable[TrialRecord]) -> Any:
+    """Every trial as a row of a pandas DataFrame.
+
+    Raises:
+        ConfigError: pandas is missing.
+    """
+    try:
+        import pandas as pd  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ConfigError(
+            "trials_dataframe() needs pandas: pip install pandas. Without it, report.trials has the same rows."
+        ) from error
+    rows: list[dict[str, Any]] = []
+    for t in trials:
+        row: dict[str, Any] = {"number": t.number, "state": t.state, "score": t.score, "steps": t.steps}
+        rows.append({**row, "seconds": t.seconds, **{f"params_{k}": v for k, v in t.params.items()}})
+    frame: Any = pd
+    return frame.DataFrame(rows)
 
 
 def candidate_data(candidate: Candidate) -> dict[str, Any]:

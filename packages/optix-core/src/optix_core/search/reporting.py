@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Sequence
 
 import optuna
 
 from optix_core.search.owners import BEAT_SECONDS, beat
-
-
-class Interrupted(Exception):
-    """A stop was requested in the middle of a training."""
-
-
-def ended_by(number: int) -> BaseException:
-    """What a search raises after it was ended by a signal."""
-    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+from optix_core.search.stopping import Interrupted
 
 
 class RungReporter:

@@ -15,9 +15,10 @@ from optix_core.errors import NumericalDivergence, SearchError
 from optix_core.search.owners import Owner, claim, give_back, reclaim, register
 from optix_core.search.plan import Plan, Workspace
 from optix_core.search.report import TrialRecord
-from optix_core.search.reporting import Interrupted, RungReporter
+from optix_core.search.reporting import RungReporter
 from optix_core.search.scoring import aggregated
 from optix_core.search.space import SearchSpace
+from optix_core.search.stopping import Interrupted
 from optix_core.search.storage import wait
 from optix_core.search.study import DIVERGED, DONE, ERROR, SCORES, STEPS, record_of
 from optix_core.search.training import Trainer
