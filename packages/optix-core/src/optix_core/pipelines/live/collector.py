@@ -1,4 +1,4 @@
-"""How a live window is put together, and what becomes of an episode when the source misbehaves.
+"""How a live window is put together, and where its episodes are cut.
 
 The item behind observation ``t`` brings the reward and the end, if it is one, of the action chosen for ``t``, and the
 observation ``t + 1``. A transition exists only if these two items are neighbours and the action between them was sent;
@@ -7,82 +7,42 @@ otherwise the episode is cut before it (truncated), and the later item begins a 
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optix_core.base_pipeline import EpisodeBoundaryFn
-from optix_core.errors import MalformedItem, StreamError, StreamStalled
 from optix_core.pipelines.actor import Actor
 from optix_core.pipelines.live.boundaries import EveryNSteps
 from optix_core.pipelines.live.buffer import Exhausted, ItemBuffer
-from optix_core.pipelines.live.reading import ItemReader, Malformed, Observed
-from optix_core.pipelines.live.source import Item
+from optix_core.pipelines.live.exchange import Exchange
+from optix_core.pipelines.live.options import LiveOptions
+from optix_core.pipelines.live.reading import Observed
 from optix_core.pipelines.stepper import Ended
 from optix_core.pipelines.window import Transition, Window, flattened
 from optix_core.rl.spaces import SpaceInfo
 from optix_core.types import EpisodeData
 
-TALLIES = ("gaps", "stalls", "sent", "send_errors", "stale", "mismatched")
-POLL = 0.25
-"""Seconds between two looks at whether a stop was requested."""
 UNKNOWN_LENGTH = 64
 """Steps to make room for where a window does not say how long it will be; doubled as needed."""
-SEND_FAILURES = 10
-"""Actions in a row that ``send`` may refuse."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveOptions:
-    """Options of the pipeline that the collector needs; see there."""
-
-    boundary: EpisodeBoundaryFn
-    end_on_done: bool
-    max_episode_steps: int | None
-    stall_timeout: float
-    max_stall: float | None
-    allow_partial: bool
-    on_stall: Callable[[float], None] | None
-    bootstrap_on_reconnect: bool
-    max_latency: float | None
-    max_malformed: int
-    max_malformed_share: float
-    keep_infos: bool
-    clock: Callable[[], float] = time.monotonic
-
-
-@dataclass(slots=True)
-class _Came:
-    """An item that can be used. ``cut``: it is no neighbour of the observation before it."""
-
-    seen: Observed
-    cut: bool
-    reconnected: bool
 
 
 class LiveCollector:
-    """Collects windows from a buffer; owns what is carried from one to the next.
+    """Collects windows from an exchange with the source; owns what is carried from one to the next.
 
     Args:
         buffer: Where items come from.
         send: Hands an action to the source; None if it wants none.
         observation_space: If known.
         action_space: If known.
-        options: See :class:`LiveOptions`.
+        options: See :class:`~optix_core.pipelines.live.options.LiveOptions`.
         stop_requested: Looked at while waiting.
 
     Attributes:
         window_index: Windows so far.
         total_steps: Steps so far.
-        tallies: What is counted on this side of the buffer.
-        last_number: ``seq`` of the newest item that was taken.
-        stalled: Nothing has come for ``stall_timeout``.
-        rejections: Newest malformed items, as (index, reason).
+        exchange: With the source.
     """
 
     def __init__(
@@ -94,25 +54,23 @@ class LiveCollector:
         options: LiveOptions,
         stop_requested: Callable[[], bool],
     ) -> None:
-        self._buffer, self._send, self._options = buffer, send, options
-        self._spaces = observation_space, action_space
-        self._stop = stop_requested
+        self._options = options
+        self.exchange = Exchange(
+            buffer,
+            send,
+            observation_space,
+            action_space,
+            options,
+            stop_requested,
+            lambda: self.total_steps,
+        )
         self.window_index = self.total_steps = 0
-        self.tallies: dict[str, int] = dict.fromkeys(TALLIES, 0)
-        self.last_number: int | None = None
-        self.stalled = False
-        self.rejections: deque[tuple[int, str]] = deque(maxlen=100)
-        self._reader: ItemReader | None = None
-        self._masks = False
         self._current: NDArray[Any] | None = None  # [1, *obs]: what the next action will be for
         self._memory: NDArray[np.float32] | None = None
         self._return, self._length = 0.0, 0
         self._seed: int | None = None
         self._pending: Transition | None = None
-        self._item: Item | None = None  # the one that _current came with
-        self._waiting_for: int | None = None  # id of the observation whose action was sent last
-        self._lost = self._collecting = False
-        self._bad_in_a_row = self._refused_in_a_row = 0
+        self._collecting = False
 
     # ---------------------------------------------------------------- windows
 
@@ -128,10 +86,11 @@ class LiveCollector:
         options, t = self._options, 0
         try:
             if self._current is None:
-                self._current = self._first(None).observation[None]
+                self._current = self._begin_episode(self.exchange.first())[None]
                 self._memory = np.zeros((1, actor.memory_size), np.float32) if actor.memory_size else None
         except Exhausted:
-            self._tell_pending(actor, None)
+            _tell(actor, self._pending)
+            self._pending = None
             self._collecting = False
             return None
         known = options.boundary.n if isinstance(options.boundary, EveryNSteps) else UNKNOWN_LENGTH
@@ -153,15 +112,16 @@ class LiveCollector:
             latency = self._act(window, t, actor)
             came = None
             try:
-                came = self._next(partial=options.allow_partial and t > 0)
+                came = self.exchange.following(partial=options.allow_partial and t > 0)
                 if came is None or came.cut:
                     self._cut(window, t, reconnected=came is not None and came.reconnected)
                 if came is not None and came.cut:
-                    window.observations[t, 0] = self._first(came).observation
+                    window.observations[t, 0] = self._begin_episode(self.exchange.first(came))
                     continue
             except Exhausted:
-                came, self._lost = None, True
-                self._tell_pending(actor, window)
+                came, self.exchange.lost = None, True
+                _tell(actor, window.pending)
+                window.pending = None
             if came is None:
                 goes_on = False
                 break
@@ -180,10 +140,11 @@ class LiveCollector:
             elif real_end:
                 try:
                     self._make_room(window, t)
-                    window.observations[t, 0] = self._first(None).observation
+                    window.observations[t, 0] = self._begin_episode(self.exchange.first())
                 except Exhausted:
                     goes_on, over = False, True
-                    self._tell_pending(actor, window)
+                    _tell(actor, window.pending)
+                    window.pending = None
         self._collecting = False
         if t == 0:
             self._current, self._pending = None, None
@@ -203,32 +164,13 @@ class LiveCollector:
                 row, window.memory[t]
             )
         window.put_actions(t, policy_actions, acted)
-        item = self._item
-        assert item is not None
-        self._waiting_for = item.id
-        if self._send is not None:
-            try:
-                self._send(env_actions[0], item.id)
-            except Exception as error:  # noqa: BLE001 - counted, and raised when it happens too often
-                self._refused(error)
-            else:
-                self.tallies["sent"] += 1
-                self._refused_in_a_row = 0
-        latency = self._options.clock() - item.arrived
-        if self._options.max_latency is not None and latency > self._options.max_latency:
-            self.tallies["stale"] += 1
-        return latency
+        return self.exchange.answer(env_actions[0])
 
-    def _refused(self, error: Exception) -> None:
-        """An action did not reach the source, so that what follows is not its doing."""
-        self.tallies["send_errors"] += 1
-        self._refused_in_a_row += 1
-        self._lost = True
-        if self._refused_in_a_row > SEND_FAILURES:
-            raise StreamError(
-                f"the live source refused {self._refused_in_a_row} actions in a row; the last time send() raised "
-                f"{error!r}. Its traceback is above."
-            ) from error
+    def _begin_episode(self, seen: Observed) -> NDArray[Any]:
+        """The observation with which an episode begins."""
+        seed = seen.info.get("seed")
+        self._seed = int(seed) if isinstance(seed, int) else None
+        return seen.observation
 
     def _book(self, window: Window, t: int, seen: Observed) -> Ended | None:
         """Write down what the action of step ``t`` brought."""
@@ -254,7 +196,7 @@ class LiveCollector:
 
     def _cut(self, window: Window, t: int, *, reconnected: bool) -> None:
         """The action of step ``t`` has no known outcome: end its episode before it."""
-        self.tallies["gaps"] += 1
+        self.exchange.tallies["gaps"] += 1
         window.cut(0, t)
         if reconnected and not self._options.bootstrap_on_reconnect:
             if t > 0 and window.truncated[t - 1, 0]:
@@ -278,24 +220,16 @@ class LiveCollector:
 
     def _goes_on(self, actor: Actor) -> bool:
         size = 0 if self._memory is None else self._memory.shape[1]
-        known = self._reader is not None and self._masks == actor.accepts_masks
-        return known and (self._current is None or size == actor.memory_size)
+        return self.exchange.reads(masks=actor.accepts_masks) and (
+            self._current is None or size == actor.memory_size
+        )
 
     def _forget(self, actor: Actor) -> None:
         """Begin with a new episode: a window was interrupted, or another kind of agent acts."""
-        self._lost = self._lost or self._current is not None
-        self._current = self._memory = self._pending = self._waiting_for = None
+        self.exchange.lost = self.exchange.lost or self._current is not None
+        self._current = self._memory = self._pending = None
         self._return, self._length = 0.0, 0
-        if self._reader is None or self._masks != actor.accepts_masks:
-            self._masks = actor.accepts_masks
-            self._reader = ItemReader(*self._spaces, masks=self._masks)
-
-    def _tell_pending(self, actor: Actor, window: Window | None) -> None:
-        """Nothing will cut the last step any more."""
-        owner: Any = self if window is None else window
-        name = "_pending" if window is None else "pending"
-        _tell(actor, getattr(owner, name))
-        setattr(owner, name, None)
+        self.exchange.read_for(masks=actor.accepts_masks)
 
     def _latency_facts(self, latencies: list[float]) -> dict[str, Any]:
         bound = self._options.max_latency
@@ -305,95 +239,12 @@ class LiveCollector:
             "stale_steps": [] if bound is None else [t for t, s in enumerate(latencies) if s > bound],
         }
 
-    # ---------------------------------------------------------------- items
-
-    def _first(self, came: _Came | None) -> Observed:
-        """The next observation that begins an episode; ``came`` is the first candidate."""
-        while came is None or came.seen.terminated or came.seen.truncated:
-            self._waiting_for = None
-            came = self._next(partial=False)
-            assert came is not None
-        self._waiting_for = None
-        seed = came.seen.info.get("seed")
-        self._seed = int(seed) if isinstance(seed, int) else None
-        return came.seen
-
-    def _next(self, *, partial: bool) -> _Came | None:
-        """The next item that can be used; None if the source stalls and ``partial`` windows are allowed."""
-        reconnected = False
-        while True:
-            item = self._wait(partial=partial)
-            if item is None:
-                self._lost = True
-                return None
-            reconnected = reconnected or item.reconnected
-            self.last_number = item.seq if item.seq is not None else self.last_number
-            assert self._reader is not None
-            try:
-                seen = self._reader.read(item.raw)
-            except Malformed as fault:
-                self._lost = True
-                self._reject(item, str(fault))
-                continue
-            self._bad_in_a_row = 0
-            cut, self._lost = self._lost or item.gap or reconnected, False
-            sent = self._waiting_for
-            if sent is not None and not cut and seen.info.get("answers", sent) != sent:
-                self.tallies["mismatched"] += 1
-                cut = True
-            self._item = item
-            return _Came(seen, cut, reconnected)
-
-    def _wait(self, *, partial: bool) -> Item | None:
-        options = self._options
-        since = options.clock()
-        while True:
-            if self._stop():
-                raise Exhausted
-            edge = options.max_stall if self.stalled else options.stall_timeout
-            left = POLL if edge is None else min(POLL, max(0.0, since + edge - options.clock()))
-            item = self._buffer.take(left)
-            if item is not None:
-                self.stalled = False
-                return item
-            waited = options.clock() - since
-            if waited >= options.stall_timeout and not self.stalled:
-                self.stalled = True
-                self.tallies["stalls"] += 1
-                if options.on_stall is not None:
-                    options.on_stall(waited)
-            if self.stalled and partial:
-                return None
-            if options.max_stall is not None and waited >= options.max_stall:
-                raise StreamStalled(
-                    f"the live source gave nothing for {waited:.1f} s (max_stall={options.max_stall:g}), after "
-                    f"{self._buffer.counts()['produced']} items and {self.total_steps} complete steps. A source that "
-                    "waits for an action of its own has lost the thread; one that is slow by nature needs a longer "
-                    "max_stall."
-                )
-
-    def _reject(self, item: Item, reason: str) -> None:
-        self._buffer.reject()
-        self.rejections.append((item.index, reason))
-        self._bad_in_a_row += 1
-        counts, options = self._buffer.counts(), self._options
-        allowed = max(options.max_malformed, int(options.max_malformed_share * counts["produced"]))
-        if self._bad_in_a_row > options.max_malformed or counts["malformed"] > allowed:
-            raise MalformedItem(
-                f"item {item.index} of the live source cannot be used: {reason}. That is number "
-                f"{counts['malformed']} of {counts['produced']} items, {self._bad_in_a_row} in a row; "
-                f"{options.max_malformed} in a row and {options.max_malformed_share:.0%} are tolerated. Correct the "
-                "source, or the spaces it declares."
-            )
-
     # ---------------------------------------------------------------- state
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Continue counting; the next item begins a new episode."""
         self.window_index, self.total_steps = int(state["window_index"]), int(state["total_steps"])
-        self.tallies = {name: int(state["tallies"][name]) for name in TALLIES}
-        number = state["last_number"]
-        self.last_number = None if number is None else int(number)
+        self.exchange.load(state["tallies"], state["last_number"])
 
 
 def _tell(actor: Actor, told: Transition | None) -> None:

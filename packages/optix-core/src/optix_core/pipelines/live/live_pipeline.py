@@ -16,8 +16,9 @@ from optix_core.pipelines.actor import Actor
 from optix_core.pipelines.live.actions import UncheckedActor
 from optix_core.pipelines.live.boundaries import EveryNSeconds, EveryNSteps, OnDone
 from optix_core.pipelines.live.buffer import ItemBuffer, Overflow
-from optix_core.pipelines.live.collector import LiveCollector, LiveOptions
+from optix_core.pipelines.live.collector import LiveCollector
 from optix_core.pipelines.live.counters import LiveCounters
+from optix_core.pipelines.live.options import LiveOptions
 from optix_core.pipelines.live.producer import Backoff, Producer
 from optix_core.pipelines.live.source import LiveSource, check_source, sender
 from optix_core.rl.spaces import SpaceInfo, describe_space
@@ -209,18 +210,20 @@ class LivePipeline(BasePipeline):
         """What became of every item so far; exact at any moment, from any thread, also after :meth:`teardown`."""
         errors = 0 if self._producer is None else self._producer.error_count
         return LiveCounters(
-            **self._buffer.counts(), **self._collector.tallies, source_errors=self._errors_before + errors
+            **self._buffer.counts(),
+            **self._collector.exchange.tallies,
+            source_errors=self._errors_before + errors,
         )
 
     @property
     def stalled(self) -> bool:
         """Whether nothing has come for ``stall_timeout``."""
-        return self._collector.stalled
+        return self._collector.exchange.stalled
 
     @property
     def rejections(self) -> list[tuple[int, str]]:
         """The newest malformed items: their index and what was wrong."""
-        return list(self._collector.rejections)
+        return list(self._collector.exchange.rejections)
 
     @property
     def source_errors(self) -> list[Exception]:
@@ -336,9 +339,9 @@ class LivePipeline(BasePipeline):
         self._prepare()
         live = state["live"]
         self._collector.load(live)
-        self._buffer.continue_from(live["books"], self._collector.last_number)
+        self._resume_at = self._collector.exchange.last_number
+        self._buffer.continue_from(live["books"], self._resume_at)
         self._errors_before = int(live["source_errors"])
-        self._resume_at = self._collector.last_number
         self._border, self._told = self._state(), self.counters
         self._loaded = not self._was_set_up
         if live["window_index"] and (self._resume_at is None or not hasattr(self.source, "resume_from")):
@@ -355,8 +358,8 @@ class LivePipeline(BasePipeline):
         return {
             "window_index": collector.window_index,
             "total_steps": collector.total_steps,
-            "tallies": dict(collector.tallies),
-            "last_number": collector.last_number,
+            "tallies": dict(collector.exchange.tallies),
+            "last_number": collector.exchange.last_number,
             "books": books,
             "source_errors": self._errors_before + errors,
         }
