@@ -1,16 +1,20 @@
-"""The loop assembled from parts you bring: agent, pipeline and, if you like, evaluator, tuner and validation."""
+"""The loop assembled from parts you bring: agent, pipeline and, if you like, evaluator, tuner and validation.
+
+One class whose length is its signature, what its arguments mean, and to whom each of them goes:
+:mod:`~optix_core.parts` makes the parts, :mod:`~optix_core.runs.run_place` the run's directory,
+:mod:`~optix_core.search.warm_start` the search before it, and the loop does the work.
+"""
 
 from __future__ import annotations
 
 import threading
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from optix_core.diagnostics.choice import chosen_controller
 from optix_core.errors import ConfigError
-from optix_core.search.seeded import call_seeded
-from optix_core.tuner_choice import chosen_tuner
+from optix_core.parts import GivenParts
+from optix_core.runs.run_place import RunPlace
 from optix_core.types import LoopState
 
 if TYPE_CHECKING:
@@ -24,12 +28,10 @@ if TYPE_CHECKING:
     from optix_core.loop.loop_controller import LoopController
     from optix_core.loop.result import RunResult
     from optix_core.loop_callback import LoopCallback
-    from optix_core.runs.run_directory import RunDirectory
+    from optix_core.parts import Parts
     from optix_core.search.orchestrator import TrialOrchestrator
     from optix_core.search.warm_start import FactorySearch, StartingPoint
     from optix_core.types import PolicySnapshot
-
-T = TypeVar("T")
 
 DEFAULT_ROOT = "./optix_runs"
 _ENDS_A_RUN = frozenset({"target_score", "keep_watching", "probe"})
@@ -148,19 +150,17 @@ class RLOptimizer:
         run_config: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> None:
-        self._optimizer = optimizer
         self._evaluator = evaluator
         self._callbacks = list(callbacks or ())
-        self._root = Path(checkpoint_dir)
-        self._run_dir = None if run_dir is None else Path(run_dir)
-        if durability not in {"power", "process"}:
-            raise ConfigError(f"durability is {durability!r}; it must be 'power' or 'process'")
-        if resume and run_dir is None:
-            raise ConfigError("resume=True needs run_dir, the directory of the run to continue")
-        self._resume = resume
-        self._run_config = dict(run_config or {})
-        self._seed = seed
-        self._registry_options: dict[str, Any] = {"max_snapshots": max_snapshots, "durability": durability}
+        self._place = RunPlace(
+            checkpoint_dir,
+            run_dir,
+            resume=resume,
+            config=run_config or {},
+            seed=seed,
+            max_snapshots=max_snapshots,
+            durability=durability,
+        )
         self._scheduler_options: dict[str, Any] = {
             "base_interval": base_interval,
             "backoff_factor": backoff_factor,
@@ -215,8 +215,17 @@ class RLOptimizer:
         self._lock = threading.Lock()
         self._stop_early = False
         self._controller: LoopController | None = None
-        self._given = pipeline, pipeline_factory, val_pipeline, val_pipeline_factory
-        self._agent: BaseAgent | None = None
+        self._given = GivenParts(
+            agent=agent,
+            agent_factory=agent_factory,
+            pipeline=pipeline,
+            pipeline_factory=pipeline_factory,
+            val_pipeline=val_pipeline,
+            val_pipeline_factory=val_pipeline_factory,
+            tuner=optimizer,
+            seed=seed,
+        )
+        self._parts: Parts | None = None
         self._start: StartingPoint | None = None
         self._search: FactorySearch | None = None
         if param_space is None:
@@ -227,8 +236,7 @@ class RLOptimizer:
                 search_options=search_options is not None,
                 warm_start=not warm_start,
             )
-            make_agent = None if agent_factory is None else partial(call_seeded, agent_factory, seed, {})
-            self._assemble(_one_of("agent", agent, "agent_factory", make_agent))
+            self._assemble(self._given.the_agent())
             return
         if agent_factory is None or pipeline_factory is None or not agent is pipeline is val_pipeline is None:
             raise ConfigError(
@@ -264,11 +272,15 @@ class RLOptimizer:
         Raises:
             ConfigError: Before :meth:`run`, if a search chooses its hyperparameters first.
         """
-        if self._agent is None:
+        return self._assembled.agent
+
+    @property
+    def _assembled(self) -> Parts:
+        if self._parts is None:
             raise ConfigError(
                 "there is no agent yet: run() makes it with the hyperparameters that its search finds"
             )
-        return self._agent
+        return self._parts
 
     @property
     def search(self) -> TrialOrchestrator | None:
@@ -293,7 +305,7 @@ class RLOptimizer:
     @property
     def run_dir(self) -> Path | None:
         """Where the run lies; None before :meth:`run` if no ``run_dir`` was given."""
-        return self._run_dir
+        return self._place.path
 
     def add_callback(self, callback: LoopCallback) -> None:
         """Let ``callback`` hear everything from now on, before or during a run."""
@@ -332,7 +344,7 @@ class RLOptimizer:
             CheckpointLocked: Another process works on the same run directory.
             NumericalDivergence: Training diverged and restoring earlier weights did not help.
         """
-        if self._search is not None and self._agent is None:
+        if self._search is not None and self._parts is None:
             self._assemble(self._searched_agent(self._search))
         with self._lock:
             controller = self._controller or self._build()
@@ -340,23 +352,12 @@ class RLOptimizer:
             if self._stop_early:
                 controller.stop()
                 self._stop_early = False
-            resume, self._resume = self._resume, False
+            resume, self._place.resume = self._place.resume, False
         return controller.run(resume=resume)
 
     def _assemble(self, agent: BaseAgent) -> None:
         """Everything that needs the agent."""
-        from optix_core.loop.branching import can_branch
-
-        pipeline, pipeline_factory, val_pipeline, val_pipeline_factory = self._given
-        make = None if pipeline_factory is None else partial(call_seeded, pipeline_factory, self._seed)
-        self._agent = agent
-        self._pipeline: BasePipeline = _one_of("pipeline", pipeline, "pipeline_factory", make)
-        if val_pipeline is None and val_pipeline_factory is not None:
-            val_pipeline = call_seeded(val_pipeline_factory, self._seed)
-        self._val_pipeline: BasePipeline | None = val_pipeline
-        self._tuner = chosen_tuner(
-            self._optimizer, agent, self._seed, can_branch=can_branch(agent, val_pipeline)
-        )
+        self._parts = self._given.around(agent)
         least = self._scheduler_options["min_episodes_before_dormant"]
         self._scheduler_options["min_episodes_before_dormant"] = max(
             least, type(agent).default_min_episodes_before_dormant
@@ -365,14 +366,13 @@ class RLOptimizer:
 
     def _searched_agent(self, search: FactorySearch) -> BaseAgent:
         """The agent of the main run: the winner of a search, or for a run that is resumed, of the search it had."""
-        from optix_core.runs.run_directory import RunDirectory
         from optix_core.search.warm_start import RECORD
 
-        if self._resume and self._run_dir is not None:
-            directory = RunDirectory.open(self._run_dir)
+        if self._place.resume:
+            directory = self._place.stored()
             return search.again(directory.info, has_checkpoint=bool(directory.registry().snapshots()))
         agent, self._start = search.run()
-        self._run_config[RECORD] = self._start.numbers
+        self._place.config[RECORD] = self._start.numbers
         return agent
 
     def _make_scheduler(self) -> BackoffScheduler:
@@ -384,43 +384,25 @@ class RLOptimizer:
         from optix_core.evaluators.mean_return import MeanReturnEvaluator
         from optix_core.loop.loop_controller import LoopController
 
-        directory = self._open_run()
-        registry = directory.registry(**self._registry_options)
+        parts, preset = self._assembled, self._place.config.get("preset")
+        directory = self._place.open(parts.agent)
+        registry = self._place.registry_of(directory)
         log = directory.log()
         if self._start is not None:
             log.write("warm_start", **self._start.numbers)
         return LoopController(
-            self.agent,
+            parts.agent,
             self._evaluator or MeanReturnEvaluator(),
-            self._tuner,
-            self._pipeline,
+            parts.tuner,
+            parts.pipeline,
             registry,
             self.scheduler,
             callbacks=self._callbacks,
-            val_pipeline=self._val_pipeline,
+            val_pipeline=parts.val_pipeline,
             decision_log=log,
-            started_with={"preset": self._run_config["preset"]} if "preset" in self._run_config else None,
+            started_with={"preset": preset} if "preset" in self._place.config else None,
             **self._loop_options,
         )
-
-    def _open_run(self) -> RunDirectory:
-        from optix_core.runs.run_directory import RunDirectory
-
-        if self._resume:
-            assert self._run_dir is not None
-            return RunDirectory.open(self._run_dir)
-        config = {
-            "agent": getattr(self.agent, "optix_spec_info", {"class": type(self.agent).__name__}),
-            **self._run_config,
-        }
-        if self._run_dir is None:
-            directory = RunDirectory.create(self._root, config=config, seed=self._seed)
-        else:
-            directory = RunDirectory.create(
-                self._run_dir.parent, name=self._run_dir.name, config=config, seed=self._seed
-            )
-        self._run_dir = directory.path
-        return directory
 
 
 def _refuse_search_arguments(**given: bool) -> None:
@@ -429,13 +411,3 @@ def _refuse_search_arguments(**given: bool) -> None:
             raise ConfigError(
                 f"{name} belongs to the search over trials, which is made when param_space is given"
             )
-
-
-def _one_of(name: str, value: T | None, factory_name: str, factory: Callable[[], T] | None) -> T:
-    if value is not None and factory is not None:
-        raise ConfigError(f"both {name} and {factory_name} are given; give one of them")
-    if value is not None:
-        return value
-    if factory is None:
-        raise ConfigError(f"neither {name} nor {factory_name} is given; the loop needs one of them")
-    return factory()

@@ -268,12 +268,11 @@ def test_a_starting_point_can_be_given_to_any_run(folder, search):
         assert agent.learned == json.loads(found.best_weights_path.read_text())["learned"] > 0
         optimizer.run()
         assert events(optimizer)[0].numbers["study"] == found.study_name
-        other = RLOptimizer(
-            dial.DialAgent({"setting": -0.9}), dial.pipeline_factory()(seed=3), checkpoint_dir=folder / "runs"
-        )
+        pipeline = dial.pipeline_factory()(seed=3)
+        other = RLOptimizer(dial.DialAgent({"setting": -0.9}), pipeline, checkpoint_dir=folder / "runs")
         with pytest.raises(ConfigError, match="setting"):
             other.start_from(start)
-        other._pipeline.teardown()
+        pipeline.teardown()
 
 
 def test_the_orchestrators_signature_is_the_contracts():

@@ -55,10 +55,9 @@ def loop_over(source, folder, *, agent=None, steps=16, validate=True, live=None,
     pipeline = LivePipeline(
         source,
         episode_boundary_fn=LivePipeline.every_n_steps(steps),
-        end_on_done=False,
         reconnect_delay=(0.001, 0.01),
         seed=0,
-        **(live or {}),
+        **{"end_on_done": False, **(live or {})},
     )
     loop = RLOptimizer(
         agent or linear(),
@@ -119,11 +118,10 @@ def test_a_source_that_ends_ends_the_run_with_everything_used(tmp_path):
 @pytest.mark.parametrize("ends_with_episodes", [False, True])
 def test_the_budget_of_steps_is_met_exactly(tmp_path, ends_with_episodes):
     source = EnvSource(TinyDiscrete(), seed=2)
-    loop, pipeline = loop_over(source, tmp_path / "r", steps=30, max_steps=100)
-    if ends_with_episodes:
-        pipeline = LivePipeline(source, episode_boundary_fn=LivePipeline.every_n_steps(30), seed=0)
-        loop._pipeline = pipeline
-        assert pipeline.steps_per_window is None
+    loop, pipeline = loop_over(
+        source, tmp_path / "r", steps=30, max_steps=100, live={"end_on_done": ends_with_episodes}
+    )
+    assert pipeline.steps_per_window == (None if ends_with_episodes else 30)
     result = loop.run()
     assert result.stop_reason is StopReason.MAX_STEPS
     assert result.steps == 100
