@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from optix_core.agents.decay import Decay as Decay
     from optix_core.agents.discrete_actions import DiscreteActions as DiscreteActions
     from optix_core.agents.draws import Draw as Draw
+    from optix_core.agents.epsilon_greedy import EpsilonGreedyAgent as EpsilonGreedyAgent
     from optix_core.agents.function_policy import FunctionPolicy as FunctionPolicy
     from optix_core.agents.mirror import Mirror as Mirror
+    from optix_core.agents.model_agent import ModelAgent as ModelAgent
     from optix_core.agents.normalizing import Normalizers as Normalizers
+    from optix_core.agents.ppo_agent import ChoosingPPOAgent as ChoosingPPOAgent
+    from optix_core.agents.ppo_agent import PPOAgent as PPOAgent
     from optix_core.agents.ppo_update import PPOBatch as PPOBatch
     from optix_core.agents.ppo_update import UpdateReport as UpdateReport
     from optix_core.agents.single import SingleObservation as SingleObservation
@@ -27,13 +31,17 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "BoxActions": ".box_actions",
+    "ChoosingPPOAgent": ".ppo_agent",
     "ContinuousAgent": ".continuous_agent",
     "Decay": ".decay",
     "DiscreteActions": ".discrete_actions",
     "Draw": ".draws",
+    "EpsilonGreedyAgent": ".epsilon_greedy",
     "FunctionPolicy": ".function_policy",
     "Mirror": ".mirror",
+    "ModelAgent": ".model_agent",
     "Normalizers": ".normalizing",
+    "PPOAgent": ".ppo_agent",
     "PPOBatch": ".ppo_update",
     "SingleObservation": ".single",
     "StepLog": ".steps",

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from optix_core.state import State
+
 MAX_SKIPPED_IN_A_ROW = 3
 """So many gradient steps in a row that are not finite are a divergence: no further one is made."""
 
@@ -87,3 +89,22 @@ class StepLog:
         self.n_updates = self.n_skipped = 0
         self.diverged = False
         self._measured: defaultdict[str, list[Any]] = defaultdict(list)
+
+
+class StepCount:
+    """Gradient steps made so far, for what has its turn every so many of them.
+
+    Attributes:
+        count: Over all of training.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state_dict(self) -> State:
+        """The count."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on counting from there."""
+        self.count = int(state["count"])

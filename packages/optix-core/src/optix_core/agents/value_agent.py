@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from gymnasium.spaces import Discrete
@@ -26,14 +26,26 @@ from optix_core.replay import Cadence, HindsightReplay, ReplayBuffer, observe_wi
 from optix_core.rl.masking import split_masks
 from optix_core.rl.schedules import linear
 from optix_core.rl.spaces import describe_space
+from optix_core.state import Stateful
 from optix_core.types import EpisodeData
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer
-    from optix_core.state import Stateful
 
 Masks = NDArray[np.bool_] | None
+
+
+class SlowCopy(Stateful, Protocol):
+    """A target network: the slow copy of another, and part of the state."""
+
+    def copy(self) -> None:
+        """Become equal to the original."""
+        ...
+
+    def polyak(self, tau: float) -> None:
+        """Go the share ``tau`` of the way towards the original."""
+        ...
 
 
 class ValueAgent(StoredAgent):
@@ -49,7 +61,7 @@ class ValueAgent(StoredAgent):
     def _begin(
         self,
         trainable: Trainable,
-        target: Stateful,
+        target: SlowCopy,
         hp: dict[str, Any],
         *,
         n_actions: int,
@@ -74,6 +86,7 @@ class ValueAgent(StoredAgent):
             seed: Root seed of all streams.
             parts: What else belongs to the state.
         """
+        self._slow = target
         self._n_actions = _checked_count(n_actions, action_space, self.kind)
         self._action_start = 0 if action_space is None else int(action_space.start)
         self._single = SingleObservation(observation_space)
@@ -174,9 +187,12 @@ class ValueAgent(StoredAgent):
     def _gradient_steps(self, n: int) -> None:
         """``n`` times one draw from replay, one gradient, one step; none after a divergence until it is reported."""
 
-    @abstractmethod
     def _move_target(self, tau: float) -> None:
         """Let the target network go the share ``tau`` of the way; 1: copy it."""
+        if tau == 1.0:
+            self._slow.copy()
+        else:
+            self._slow.polyak(tau)
 
     @abstractmethod
     def _report(self) -> dict[str, Any]:
