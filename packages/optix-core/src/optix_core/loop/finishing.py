@@ -1,4 +1,4 @@
-"""Which policy a run hands back: the best candidates, measured once more on episodes that decided nothing before.
+"""How a run ends: which policy it hands back, what is said of it, and that everything is torn down.
 
 The best of many noisy scores is optimistic (winner's curse). So the best stored policy and the last one are compared on
 fresh, paired episodes, the better one is returned, and its fresh score is what is reported.
@@ -6,17 +6,24 @@ fresh, paired episodes, the better one is returned, and its fresh score is what 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from typing import TYPE_CHECKING
 
-from optix_core.loop.result import Confirmation
+from optix_core.loop.result import Confirmation, RunResult
+from optix_core.loop.stop_reason import StopReason
 from optix_core.loop.validation import CONFIRMATION_INDEX
 from optix_core.stats.comparison import MIN_EPISODES, mean_interval
+from optix_core.types import EvalMetrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from optix_core.base_agent import BaseAgent
     from optix_core.checkpoints.registry import CheckpointRegistry
+    from optix_core.loop.loop_controller import LoopController
+    from optix_core.loop.signals import StopOnSignal
     from optix_core.loop.validation import Validator
     from optix_core.types import PolicySnapshot
 
@@ -69,3 +76,80 @@ def restore_best(
     if confirmation is not None:
         return registry.load(agent, confirmation.snapshot_id)
     return registry.load_best(agent)
+
+
+def finish(
+    loop: LoopController, reason: StopReason, message: str, *, confirm_episodes: int, signals: StopOnSignal
+) -> RunResult:
+    """Store the run as it is, confirm and restore the best policy, and write the last line of the log.
+
+    Args:
+        loop: The controller whose parts are used.
+        reason: Why the run ends.
+        message: The sentence for its user.
+        confirm_episodes: Fresh episodes on which the best candidates are compared; 0 for none.
+        signals: Knows the signal that came, if one did.
+    """
+    last = loop.history[-1] if loop.history else EvalMetrics(math.nan, {}, loop.progress.windows - 1)
+    interrupted = reason in (StopReason.SIGNAL, StopReason.REQUESTED)
+    # The state as it is, before the best weights replace it: this is what a resumed run continues from.
+    loop.storage.save("signal" if interrupted else "final", dataclasses.replace(last, primary_score=math.nan))
+    confirmation = None
+    if loop.validator is not None and confirm_episodes > 0 and not interrupted:
+        confirmation = confirm(loop.agent, loop.registry, loop.validator, confirm_episodes)
+    snapshot = restore_best(loop.agent, loop.registry, confirmation)
+    best = loop.registry.best
+    result = RunResult(
+        stop_reason=reason,
+        message=message,
+        state=loop.state,
+        best_score=None if best is None else best.eval_metrics.primary_score,
+        confirmation=confirmation,
+        windows=loop.progress.windows,
+        steps=loop.progress.steps,
+        validation_steps=0 if loop.validator is None else loop.validator.steps,
+        episodes=loop.progress.episodes,
+        elapsed=loop.progress.elapsed,
+        run_dir=str(loop.registry.checkpoint_dir),
+        snapshot_id=None if snapshot is None else snapshot.snapshot_id,
+        signal=signals.received,
+        callback_faults=loop.callbacks.faults,
+    )
+    loop.log(
+        "interrupted" if interrupted else "finished",
+        reason=reason.name.lower(),
+        message=result.message,
+        best_score=result.best_score,
+        confirmation=None if confirmation is None else dataclasses.asdict(confirmation),
+        snapshot=result.snapshot_id,
+        validation_steps=result.validation_steps,
+        elapsed=result.elapsed,
+    )
+    return result
+
+
+def salvage(loop: LoopController) -> None:
+    """Leave the agent with the best weights if that is possible; never mask the error under way."""
+    try:
+        restore_best(loop.agent, loop.registry, None)
+    except Exception:
+        logger.exception("the best weights could not be restored after the failure above")
+
+
+def close(loop: LoopController) -> list[Exception]:
+    """Tear everything down, whatever fails on the way; returns the failures."""
+    closers: list[Callable[[], None]] = [
+        lambda: loop.callbacks.fire("on_loop_stop"),
+        loop.pipeline.teardown,
+    ]
+    if loop.validator is not None:
+        closers.append(loop.validator.teardown)
+    if loop.decision_log is not None:
+        closers.append(loop.decision_log.close)
+    errors: list[Exception] = []
+    for closer in closers:
+        try:
+            closer()
+        except Exception as error:  # noqa: BLE001 - handed to the caller, after the others had their turn
+            errors.append(error)
+    return errors

@@ -1,27 +1,25 @@
 """The autonomous loop: collect, learn, evaluate, decide, act on the decision, tell everybody.
 
 All judgement is in :mod:`~optix_core.loop.transition`; what follows from a judgement is carried out in
-:mod:`~optix_core.loop.cycle`. This module holds the parts together and owns the beginning and the end of a
-run. No algorithm,
-hyperparameter or framework name occurs in this package.
+:mod:`~optix_core.loop.cycle`. How a run begins and ends is in :mod:`~optix_core.loop.beginning` and
+:mod:`~optix_core.loop.finishing`. This module holds the parts together and decides when the run is over; most of its
+length is the description of its arguments. No algorithm, hyperparameter or framework name occurs in this package.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from optix_core.base_agent import CompanionCallbacks
+from optix_core.loop.beginning import begin
 from optix_core.loop.branching import Interrupted, can_branch
 from optix_core.loop.cycle import WindowCycle
 from optix_core.loop.dispatch import CallbackDispatcher
 from optix_core.loop.dormancy import Dormancy
-from optix_core.loop.finishing import confirm, restore_best
-from optix_core.loop.result import RunResult
+from optix_core.loop.finishing import close, finish, salvage
 from optix_core.loop.signals import StopOnSignal
 from optix_core.loop.stop_reason import StopReason
 from optix_core.loop.storage import RunStorage
@@ -30,7 +28,7 @@ from optix_core.loop.tuning import TuningDriver
 from optix_core.loop.validation import Validator
 from optix_core.loop.verbose import VerboseWriter
 from optix_core.runs.decision_log import LogEvent
-from optix_core.types import EvalMetrics, LoopState
+from optix_core.types import LoopState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -42,9 +40,10 @@ if TYPE_CHECKING:
     from optix_core.checkpoints.registry import CheckpointRegistry
     from optix_core.loop.backoff_scheduler import BackoffScheduler
     from optix_core.loop.cycle import Stop
+    from optix_core.loop.result import RunResult
     from optix_core.loop_callback import LoopCallback
     from optix_core.runs.decision_log import DecisionLog
-    from optix_core.types import PolicySnapshot
+    from optix_core.types import EvalMetrics, PolicySnapshot
 
 logger = logging.getLogger("optix.loop")
 
@@ -234,16 +233,22 @@ class LoopController:
             try:
                 self._start(resume=resume)
                 reason, message = self._loop()
-                result = self._finish(reason, message)
+                result = finish(
+                    self,
+                    reason,
+                    message,
+                    confirm_episodes=self._confirm_episodes,
+                    signals=self._signals,
+                )
             except BaseException as error:
                 self.log("failed", error=f"{type(error).__name__}: {error}")
-                self._after_failure()
-                for second in self._close():
+                salvage(self)
+                for second in close(self):
                     logger.error("teardown after the failure also failed", exc_info=second)  # noqa: TRY400 - not the error in flight
                 raise
             finally:
                 self._stop_requested = False
-            errors = self._close()
+            errors = close(self)
             for other in errors[1:]:
                 logger.error("teardown also failed", exc_info=other)
             if errors:
@@ -259,46 +264,8 @@ class LoopController:
                 if isinstance(part, CompanionCallbacks):
                     for callback in part.companion_callbacks(self):
                         self.callbacks.add(callback)
-        self.pipeline.set_agent(self.agent)
-        self.pipeline.setup()
-        self.trainer.begin()
-        if self.validator is not None:
-            self.validator.setup(self.agent)
-        self.tuning.announce_limits()
-        if resume and self.storage.resume():
-            self.cycle.tell_hyperparams(self._told_hyperparams())
-            self.log("resumed")
-        elif self.progress.windows == 0:
-            params = self.agent.get_hyperparams().params
-            self.cycle.tell_hyperparams(params)
-            self.log(
-                "started",
-                budget=dataclasses.asdict(self.budget),
-                hyperparams=params,
-                **self._started_with,
-            )
-            self._measure_baseline()
-            if self.registry.best is None:
-                # So that there is something to go back to if the very first updates diverge.
-                self.storage.save("start", EvalMetrics(math.nan, {}, -1))
+        begin(self, resume=resume, started_with=self._started_with)
         self.callbacks.fire("on_loop_start")
-
-    def _told_hyperparams(self) -> dict[str, Any]:
-        """What the log has said of the hyperparameters so far."""
-        told: dict[str, Any] = {}
-        if self.decision_log is not None:
-            for event in self.decision_log.read():
-                if event.kind in {"started", "window"}:
-                    told |= event.numbers.get("hyperparams") or {}
-        return told
-
-    def _measure_baseline(self) -> None:
-        """Score the untrained policy: a fast learner may have climbed most of its range before it is evaluated."""
-        if self.validator is None:
-            return
-        metrics = self.validator.measure(self.validator.next_index())
-        self.scheduler.set_baseline(metrics.primary_score)
-        self.log("baseline", score=metrics.primary_score, episodes=len(metrics.episode_returns))
 
     def _loop(self) -> Stop:
         while True:
@@ -344,73 +311,6 @@ class LoopController:
             "signal": self._signals.received,
         }
         return reason, reason.sentence(numbers)
-
-    # ---------------------------------------------------------------- the end
-
-    def _finish(self, reason: StopReason, message: str) -> RunResult:
-        last = self.history[-1] if self.history else EvalMetrics(math.nan, {}, self.progress.windows - 1)
-        interrupted = reason in (StopReason.SIGNAL, StopReason.REQUESTED)
-        # The state as it is, before the best weights replace it: this is what a resumed run continues from.
-        self.storage.save(
-            "signal" if interrupted else "final", dataclasses.replace(last, primary_score=math.nan)
-        )
-        confirmation = None
-        if self.validator is not None and self._confirm_episodes > 0 and not interrupted:
-            confirmation = confirm(self.agent, self.registry, self.validator, self._confirm_episodes)
-        snapshot = restore_best(self.agent, self.registry, confirmation)
-        best = self.registry.best
-        result = RunResult(
-            stop_reason=reason,
-            message=message,
-            state=self.state,
-            best_score=None if best is None else best.eval_metrics.primary_score,
-            confirmation=confirmation,
-            windows=self.progress.windows,
-            steps=self.progress.steps,
-            validation_steps=0 if self.validator is None else self.validator.steps,
-            episodes=self.progress.episodes,
-            elapsed=self.progress.elapsed,
-            run_dir=str(self.registry.checkpoint_dir),
-            snapshot_id=None if snapshot is None else snapshot.snapshot_id,
-            signal=self._signals.received,
-            callback_faults=self.callbacks.faults,
-        )
-        self.log(
-            "interrupted" if interrupted else "finished",
-            reason=reason.name.lower(),
-            message=result.message,
-            best_score=result.best_score,
-            confirmation=None if confirmation is None else dataclasses.asdict(confirmation),
-            snapshot=result.snapshot_id,
-            validation_steps=result.validation_steps,
-            elapsed=result.elapsed,
-        )
-        return result
-
-    def _after_failure(self) -> None:
-        """Leave the agent with the best weights if that is possible; never mask the error under way."""
-        try:
-            restore_best(self.agent, self.registry, None)
-        except Exception:
-            logger.exception("the best weights could not be restored after the failure above")
-
-    def _close(self) -> list[Exception]:
-        """Tear everything down, whatever fails on the way; returns the failures."""
-        closers: list[Callable[[], None]] = [
-            lambda: self.callbacks.fire("on_loop_stop"),
-            self.pipeline.teardown,
-        ]
-        if self.validator is not None:
-            closers.append(self.validator.teardown)
-        if self.decision_log is not None:
-            closers.append(self.decision_log.close)
-        errors: list[Exception] = []
-        for close in closers:
-            try:
-                close()
-            except Exception as error:  # noqa: BLE001 - handed to the caller, after the others had their turn
-                errors.append(error)
-        return errors
 
     def _callback_fault(self, name: str, event: str, error: Exception, disabled: bool) -> None:
         self.log(
