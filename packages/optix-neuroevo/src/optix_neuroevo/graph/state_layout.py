@@ -6,12 +6,15 @@ because it has an outgoing edge of at least that delay; or a state variable of t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from optix_neuroevo.graph.tables import Table
+from optix_neuroevo.neurons.types import neuron_type
 
 Array = NDArray[Any]
 Key = tuple[int, int, int]
@@ -111,3 +114,37 @@ class StateMigration:
     def by_key(cls, before: StateLayout, after: StateLayout) -> StateMigration:
         """Every column that both have is kept; others are zero."""
         return cls.build(before, after, lambda key: (key, 1.0))
+
+
+def depths_of(neurons: Table, edges: Table) -> NDArray[np.int64]:
+    """How many past activations each neuron slot keeps: its largest outgoing delay, or what it was told to."""
+    depth = neurons["keep"].astype(np.int64)
+    chosen = edges.alive
+    np.maximum.at(depth, edges["src"][chosen], edges["delay"][chosen])
+    depth[~neurons.alive] = 0
+    return depth
+
+
+def layout_of(neurons: Table, depth: NDArray[np.int64], type_names: Sequence[str]) -> StateLayout:
+    """The layout that follows from a graph's neurons.
+
+    Args:
+        neurons: Neuron slots.
+        depth: ``[neuron slots]``, see :func:`depths_of`.
+        type_names: Neuron types by their codes in ``neurons["type"]``.
+    """
+    slots = neurons.slots()
+    counts = depth[slots]
+    owners = np.repeat(slots, counts)
+    lags = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    sizes = np.array([len(neuron_type(name).state) for name in type_names])
+    held = sizes[neurons["type"][slots]]
+    holders = np.repeat(slots, held)
+    variables = np.arange(len(holders)) - np.repeat(np.cumsum(held) - held, held)
+    uid = neurons["uid"]
+    kind = np.repeat(np.array([HISTORY, VARIABLE], np.int8), [len(owners), len(holders)])
+    return StateLayout(
+        uid=uid[np.concatenate([owners, holders])],
+        kind=kind,
+        index=np.concatenate([lags, variables]).astype(np.int32),
+    )

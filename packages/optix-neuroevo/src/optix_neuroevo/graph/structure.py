@@ -15,7 +15,7 @@ from optix_neuroevo.graph import weights
 from optix_neuroevo.graph.delta import GraphDelta
 from optix_neuroevo.graph.elements import Edge, NeuronView, ParamRef
 from optix_neuroevo.graph.parameters import ParameterArray
-from optix_neuroevo.graph.state_layout import HISTORY, VARIABLE, StateLayout
+from optix_neuroevo.graph.state_layout import StateLayout, depths_of, layout_of
 from optix_neuroevo.graph.tables import Table
 from optix_neuroevo.neurons.activations import ACTIVATIONS
 from optix_neuroevo.neurons.prototypes import CELL_TYPES
@@ -275,7 +275,7 @@ class GraphStructure:
 
     def state_layout(self) -> StateLayout:
         """What one environment's memory consists of."""
-        return self._cache("layout", self._make_layout)
+        return self._cache("layout", lambda: layout_of(self.neurons, self.depths(), self._type_names))
 
     @property
     def memory_size(self) -> int:
@@ -284,11 +284,7 @@ class GraphStructure:
 
     def depths(self) -> NDArray[np.int64]:
         """How many past activations each neuron slot keeps: its largest outgoing delay, or what it was told to."""
-        depth = self.neurons["keep"].astype(np.int64)
-        chosen = self.edges.alive
-        np.maximum.at(depth, self.edges["src"][chosen], self.edges["delay"][chosen])
-        depth[~self.neurons.alive] = 0
-        return depth
+        return depths_of(self.neurons, self.edges)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -309,21 +305,3 @@ class GraphStructure:
             found = (self._structure, make())
             self._cached[name] = found
         return found[1]
-
-    def _make_layout(self) -> StateLayout:
-        depth = self.depths()
-        slots = self.neurons.slots()
-        counts = depth[slots]
-        owners = np.repeat(slots, counts)
-        lags = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
-        sizes = np.array([len(neuron_type(name).state) for name in self._type_names])
-        held = sizes[self.neurons["type"][slots]]
-        holders = np.repeat(slots, held)
-        variables = np.arange(len(holders)) - np.repeat(np.cumsum(held) - held, held)
-        uid = self.neurons["uid"]
-        kind = np.repeat(np.array([HISTORY, VARIABLE], np.int8), [len(owners), len(holders)])
-        return StateLayout(
-            uid=uid[np.concatenate([owners, holders])],
-            kind=kind,
-            index=np.concatenate([lags, variables]).astype(np.int32),
-        )
