@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from optix_core.agents.squashed import act
 from optix_core.rl import reference
 from optix_tf.action_values import losses as q_losses
 from optix_tf.continuous import losses, squashed
@@ -83,11 +84,11 @@ def test_nothing_is_nan_at_extremes(mean, log_std):
 
 def test_acting_and_learning_mean_the_same_policy(rng):
     outputs = rng.standard_normal((B, 2 * A)).astype(np.float32)
-    acted = squashed.act(outputs, np.random.default_rng(1))
+    acted = act(outputs, np.random.default_rng(1))
     noise = np.random.default_rng(1).standard_normal((B, A), np.float32)
     learned, _ = squashed.sample(tf.constant(outputs), tf.constant(noise))
     np.testing.assert_allclose(acted, learned.numpy(), rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(squashed.act(outputs, None), np.tanh(outputs[:, :A]))
+    np.testing.assert_array_equal(act(outputs, None), np.tanh(outputs[:, :A]))
 
 
 # --- SAC and TD3 -------------------------------------------------------------------------------------------------

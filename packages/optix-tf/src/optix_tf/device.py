@@ -30,8 +30,3 @@ def resolve_device(name: str = "auto") -> str:
             "device='cpu' or 'auto'"
         )
     return f"/GPU:{index or 0}"
-
-
-def device_for_small_networks(name: str) -> str:
-    """``"auto"`` as the CPU, anything else as it is: perceptrons of a few thousand weights are faster there."""
-    return "cpu" if name == "auto" else name

@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 from optix_core import hyperparams as declared
 from optix_core.agents import describing
 from optix_core.agents.draws import stacked
+from optix_core.agents.epsilon_greedy import EpsilonGreedyAgent
 from optix_core.agents.experience import make_replay
 from optix_core.agents.hypers.dqn import HYPERS
 from optix_core.agents.mirror import Mirror
 from optix_core.agents.steps import StepLog
-from optix_core.agents.value_agent import Masks, ValueAgent, best
+from optix_core.agents.value_agent import Masks, best
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
-from optix_core.rl.schedules import linear
 from optix_core.types import HyperparamSet
 from optix_tf.action_values.standard import q_parts
 from optix_tf.action_values.update import SETTINGS, QState, make_q_update
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 NAME = "TFDQNAgent"
 
 
-class TFDQNAgent(ValueAgent):
+class TFDQNAgent(EpsilonGreedyAgent):
     """Deep Q-learning with epsilon-greedy exploration.
 
     All gradient steps that are due at one moment are one compiled function, which no hyperparameter makes compile
@@ -129,13 +129,6 @@ class TFDQNAgent(ValueAgent):
         )
 
     @property
-    def epsilon(self) -> float:
-        """The share of random actions now."""
-        hp = self._hp
-        schedule = linear(hp["epsilon"], hp["epsilon_min"], hp["epsilon_decay_steps"])
-        return schedule(self._cadence.env_steps)
-
-    @property
     def n_compilations(self) -> int:
         """How often updates of networks like this one were compiled in this process."""
         return self._update.n_compilations
@@ -150,18 +143,6 @@ class TFDQNAgent(ValueAgent):
 
     def _greedy(self, observations: NDArray[Any], masks: Masks) -> NDArray[np.int64]:
         return best(self._mirror.outputs(observations)[:, self._first_advantage :], masks)
-
-    def _explore(
-        self, observations: NDArray[Any], masks: Masks, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
-        n = len(observations)
-        exploring = rng.random(n) < self.epsilon
-        if exploring.all():
-            return self._random(n, masks, rng)
-        chosen = self._greedy(observations, masks)
-        if exploring.any():
-            chosen[exploring] = self._random(n, masks, rng)[exploring]
-        return chosen
 
     def _gradient_steps(self, n: int) -> None:
         at_once = n if self._prioritized is None else 1
@@ -185,12 +166,6 @@ class TFDQNAgent(ValueAgent):
         if made and self._prioritized is not None:
             self._prioritized.update_priorities(batch.indices[0], found.priorities.numpy())
 
-    def _move_target(self, tau: float) -> None:
-        if tau == 1.0:
-            self._target.copy()
-        else:
-            self._target.polyak(tau)
-
     def _report(self) -> dict[str, Any]:
         self._training.publish()  # the user's model has the weights of the last window
         return self._log.report()
@@ -202,9 +177,6 @@ class TFDQNAgent(ValueAgent):
 
     def _set_from_outside(self) -> None:
         self._target.copy()
-
-    def _facts(self) -> dict[str, Any]:
-        return {"epsilon": self.epsilon}
 
 
 def _require_outputs(training: Trainable, model: Any, expected: int, n_actions: int) -> None:

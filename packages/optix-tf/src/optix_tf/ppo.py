@@ -14,24 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from optix_core import hyperparams as declared
-from optix_core.acting import NumpyActing, NumpyPolicy
-from optix_core.agents.decay import Decay
 from optix_core.agents.discrete_actions import KINDS, DiscreteActions
 from optix_core.agents.hypers.ppo import HYPERS
-from optix_core.agents.normalizing import Normalizers
-from optix_core.agents.ppo_update import ppo_batch, raw_observations
-from optix_core.agents.single import SingleObservation
-from optix_core.agents.stored_agent import StoredAgent
-from optix_core.agents.streams import Streams
+from optix_core.agents.ppo_agent import ChoosingPPOAgent
 from optix_core.plugin import AgentContext
-from optix_core.types import EpisodeData, HyperparamSet
+from optix_core.types import HyperparamSet
 from optix_tf.describing import describe, last_width
 from optix_tf.policy_gradient.actor_critic import ActorCritic
 from optix_tf.policy_gradient.standard import ppo_parts
-from optix_tf.training.trainable import learning_rate_of
+from optix_tf.training.optimizer_state import learning_rate_of
 
 if TYPE_CHECKING:
     from optix_core.agents.describing import Described
@@ -42,7 +34,7 @@ if TYPE_CHECKING:
 NAME = "TFPPOAgent"
 
 
-class TFPPOAgent(StoredAgent):
+class TFPPOAgent(ChoosingPPOAgent[ActorCritic]):
     """Proximal policy optimisation for Discrete, MultiDiscrete and MultiBinary actions.
 
     Plain perceptrons act through numpy on a copy of the weights that every update refreshes; any other model acts
@@ -69,8 +61,6 @@ class TFPPOAgent(StoredAgent):
     """
 
     hypers = HYPERS
-    accepts_action_masks = True
-    accepts_intrinsic_rewards = True
 
     def __init__(
         self,
@@ -88,94 +78,30 @@ class TFPPOAgent(StoredAgent):
         seed: int | None = None,
     ) -> None:
         hp = declared.merge(HYPERS, learning_rate_of(optimizer), hyperparams, owner=NAME)
-        self._actions = DiscreteActions(action_space, NAME)
-        self._single = SingleObservation(observation_space)
-        self._networks = ActorCritic(
+        actions = DiscreteActions(action_space, NAME)
+        networks = ActorCritic(
             actor,
             critic,
             optimizer,
-            head=self._actions.head,
-            n_actions=self._actions.n_actions,
-            nvec=self._actions.nvec,
+            head=actions.head,
+            n_actions=actions.n_actions,
+            nvec=actions.nvec,
             device=device,
             compiler=compiler,
         )
-        self._policy = self._networks.policy
-        self._policy.observation_normalizer = observation_normalizer
-        self._normalizers = Normalizers(observation_normalizer, reward_normalizer)
-        self._decay = Decay()
-        self._assemble(
-            {"actor_critic": self._networks.training},
-            Streams(seed),
-            self._normalizers,
+        self._start(
+            networks,
+            actions,
             hp,
             observation_space=observation_space,
-            parts={"decay": self._decay},
+            observation_normalizer=observation_normalizer,
+            reward_normalizer=reward_normalizer,
+            seed=seed,
         )
-
-    def act(self, observation: Any, *, deterministic: bool = False) -> Any:
-        """An action of the environment: an int, or an array ``[*act]``.
-
-        It is drawn from a stream of its own, so that training never notices. To say which actions are allowed, pass
-        ``{"observation": observation, "action_mask": mask}``.
-        """
-        observations = self._single(observation)
-        return self._actions.one(
-            self._policy.act(observations, self._streams.single, deterministic=deterministic)
-        )
-
-    def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[Any]:
-        """Policy actions ``[N]`` or ``[N, K]``, counted from 0, for observations ``[N, *obs]``; a fresh array."""
-        return self._policy.act(observations, self._streams.policy, deterministic=deterministic)
-
-    def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Policy actions as elements of the action space, ``[N, *act]`` in its dtype."""
-        return self._actions.to_env(actions)
-
-    def action_probs(self, observation: Any) -> NDArray[Any]:
-        """Probabilities ``[A]`` of all actions for one observation.
-
-        Of all choices of each component, one after another, for MultiDiscrete; of each bit to be 1 for MultiBinary.
-        """
-        return self._policy.probabilities(self._single(observation))[0]
-
-    def action_probs_batch(self, observations: NDArray[Any]) -> NDArray[Any]:
-        """The same ``[N, A]`` for observations ``[N, *obs]``."""
-        return self._policy.probabilities(observations)
-
-    def numpy_acting(self) -> NumpyActing | None:
-        """The policy for actors in other processes; None if it is computed by TensorFlow."""
-        policy = self._policy
-        if not isinstance(policy, NumpyPolicy):
-            return None
-        return NumpyActing(policy, normalizer=self._normalizers.observation, accepts_masks=True)
-
-    def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
-        """One PPO update on a window.
-
-        Diagnostics are described in ``UpdateReport``; NaN losses mean that it failed. ``n_compilations`` counts how
-        often this agent's updates have been compiled so far.
-        """
-        window = episode_data
-        if not window.n_steps:
-            return {"n_updates": 0, "skipped": "the window is empty"}
-        # Nothing has moved since the window was collected: advantages and targets are those of the policy that acted.
-        batch = ppo_batch(window, self._networks, self._normalizers, self._hp)
-        # Epochs.
-        with self._decay.applied(self._hp, window.n_steps, self._networks.training) as now:
-            report = self._networks.update(batch, now, self._streams.minibatch)
-        # Metrics. Statistics move only now, so that the next window is learned from as it was acted in.
-        self._normalizers.after_window(raw_observations(window))
-        found = report.diagnostics(batch.values, batch.targets)
-        return found | {"n_compilations": self._networks.n_compilations}
 
     def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
         actor = self._networks.actor
         return self._actions.describe(b, describe(b, actor, x), mask, last_width(actor))
-
-    def _apply(self, hp: dict[str, Any]) -> None:
-        super()._apply(hp)
-        self._normalizers.set_gamma(hp["gamma"])
 
 
 def build(ctx: AgentContext, **options: Any) -> TFPPOAgent:

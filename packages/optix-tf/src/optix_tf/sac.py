@@ -26,19 +26,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
-from optix_core.agents.continuous_agent import ContinuousAgent, actor_and_critics
-from optix_core.agents.draws import stacked
+from optix_core.agents import squashed
 from optix_core.agents.hypers.sac import HYPERS
-from optix_core.agents.steps import StepLog
 from optix_core.plugin import AgentContext
 from optix_core.types import HyperparamSet
-from optix_tf.continuous import squashed
+from optix_tf.continuous.compiled_agent import CompiledAgent
 from optix_tf.continuous.networks import ActorAndCritics
 from optix_tf.continuous.sac_update import SETTINGS, SACState, make_sac_update
 from optix_tf.continuous.standard import sac_parts
 from optix_tf.continuous.temperature import Temperature
-from optix_tf.describing import describe
-from optix_tf.training.rounds import batches_of, rounds
+from optix_tf.training.rounds import rounds
 
 if TYPE_CHECKING:
     from optix_core.export import GraphBuilder
@@ -47,7 +44,7 @@ if TYPE_CHECKING:
 NAME = "TFSACAgent"
 
 
-class TFSACAgent(ContinuousAgent):
+class TFSACAgent(CompiledAgent):
     """Soft actor-critic with two critics and a temperature that adapts itself.
 
     All gradient steps that are due at one moment are one compiled function, which no hyperparameter makes compile
@@ -81,6 +78,7 @@ class TFSACAgent(ContinuousAgent):
     """
 
     hypers = HYPERS
+    noises = 2
 
     def __init__(
         self,
@@ -100,7 +98,7 @@ class TFSACAgent(ContinuousAgent):
         replay: Any = None,
         seed: int | None = None,
     ) -> None:
-        self._networks = nets = ActorAndCritics(
+        nets = ActorAndCritics(
             actor, critic1, critic2, actor_optimizer, critic_optimizer, observation_normalizer, device=device
         )
         given = {"learning_rate": nets.actor.learning_rate()}
@@ -108,7 +106,6 @@ class TFSACAgent(ContinuousAgent):
         with tf.device(nets.device):
             self._temperature = Temperature(alpha_optimizer, given["learning_rate"], nets.dtype)
             self._temperature.set(hp["log_alpha_init"])
-            self._in_a_row: Any = tf.zeros(2, tf.int32)
         temperature = self._temperature.training
         self._update = rounds(
             make_sac_update,
@@ -116,18 +113,14 @@ class TFSACAgent(ContinuousAgent):
             (nets.actor.optimizer, nets.critics.optimizer, temperature.optimizer),
             shareable=nets.shareable and temperature.shareable_optimizer,
         )
-        self._actor_log, self._critic_log = StepLog(), StepLog()
-        self._begin(
-            nets.actor,
-            nets.critics,
-            nets.target,
-            nets.mirror,
+        self._start(
+            nets,
             hp,
+            observation_normalizer,
             action_dim=action_dim,
             outputs_per_action=2,
             action_space=action_space,
             observation_space=observation_space,
-            observation_normalizer=observation_normalizer,
             replay=replay,
             seed=seed,
             trainables={"temperature": temperature},
@@ -138,31 +131,14 @@ class TFSACAgent(ContinuousAgent):
         """The temperature in force: what a nat of entropy is worth in reward."""
         return self._hp["alpha"] or math.exp(self._temperature.log_alpha)
 
-    @property
-    def n_compilations(self) -> int:
-        """How often updates of networks like these were compiled in this process."""
-        return self._update.n_compilations
-
     def _policy_actions(
         self, observations: NDArray[Any], rng: np.random.Generator | None
     ) -> NDArray[np.float32]:
         return squashed.act(self._actor_outputs(observations), rng)
 
-    def _gradient_steps(self, n: int) -> None:
-        at_once = n if self._prioritized is None else 1
-        for _ in range(0, n, at_once):
-            if not (self._critic_log.diverged or self._actor_log.diverged):
-                self._round(at_once)
-
-    def _round(self, k: int) -> None:
-        """``k`` gradient steps in one call."""
-        hp, nets, temperature = self._hp, self._networks, self._temperature.training
-        drawn = [(self._draw(), self._noise(2)) for _ in range(k)]
-        batch = stacked([draw for draw, _ in drawn])
-        noise = np.stack([noise for _, noise in drawn]).swapaxes(1, 2)
-        target_entropy = hp["target_entropy_per_dim"] * self._action_dim
-        values = {**hp, "alpha_rate": temperature.learning_rate(), "target_entropy": target_entropy}
-        state = SACState(
+    def _state(self) -> SACState:
+        nets, temperature = self._networks, self._temperature.training
+        return SACState(
             nets.actor.vector,
             nets.critics.vector,
             nets.target.vector,
@@ -170,32 +146,26 @@ class TFSACAgent(ContinuousAgent):
             (nets.actor.state, nets.critics.state, temperature.state),
             self._in_a_row,
         )
-        with tf.device(nets.device):
-            state, measured, priorities = self._update(
-                state, batches_of(batch, nets.dtype, noise=noise), nets.settings(values, SETTINGS)
-            )
+
+    def _take(self, state: SACState) -> None:
+        nets = self._networks
         nets.actor.adopt(state.actor, state.moments[0])
         nets.critics.adopt(state.critics, state.moments[1], refresh=False)
-        temperature.adopt(state.log_alpha, state.moments[2])
+        self._temperature.training.adopt(state.log_alpha, state.moments[2])
         nets.target.vector, self._in_a_row = state.target, state.in_a_row
-        rows = measured.numpy()
-        made = self._critic_log.extend(rows[:, 0], critic_loss=rows[:, 1], q_mean=rows[:, 2])
+
+    def _settings(self) -> Any:
+        target_entropy = self._hp["target_entropy_per_dim"] * self._action_dim
+        rate = self._temperature.training.learning_rate()
+        values = {**self._hp, "alpha_rate": rate, "target_entropy": target_entropy}
+        return self._networks.settings(values, SETTINGS)
+
+    def _log_actor(self, rows: NDArray[Any]) -> None:
         rows = rows[np.isfinite(rows[:, 0])]  # the actor's turn comes after a step of the critics
         self._actor_log.extend(rows[:, 3], actor_loss=rows[:, 4], entropy=rows[:, 5])
-        if made and self._prioritized is not None:
-            self._prioritized.update_priorities(batch.indices[0], priorities.numpy())
-
-    def _report(self) -> dict[str, Any]:
-        self._networks.publish()  # the user's models have the weights of the last window
-        return actor_and_critics(self._actor_log.report(), self._critic_log.report())
-
-    def _describe_actor(self, b: GraphBuilder, x: Any) -> str:
-        self._networks.publish()
-        return describe(b, self._networks.model, x)
 
     def _describe_greedy(self, b: GraphBuilder, outputs: str) -> str:
-        mean = b.add("slice", outputs, start=0, stop=self._action_dim)
-        return b.add("activation", mean, name="tanh")
+        return squashed.describe(b, outputs, self._action_dim)
 
     def _facts(self) -> dict[str, Any]:
         return {"alpha": self.alpha}

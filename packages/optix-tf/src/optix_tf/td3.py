@@ -23,27 +23,23 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
-from optix_core.agents.continuous_agent import ContinuousAgent, actor_and_critics
-from optix_core.agents.draws import stacked
 from optix_core.agents.hypers.td3 import HYPERS
-from optix_core.agents.steps import StepLog
+from optix_core.agents.steps import StepCount
 from optix_core.plugin import AgentContext
-from optix_core.state import State
 from optix_core.types import HyperparamSet
+from optix_tf.continuous.compiled_agent import CompiledAgent
 from optix_tf.continuous.networks import ActorAndCritics
 from optix_tf.continuous.standard import td3_parts
 from optix_tf.continuous.td3_update import SETTINGS, TD3State, make_td3_update
-from optix_tf.describing import describe
-from optix_tf.training.rounds import batches_of, rounds
+from optix_tf.training.rounds import rounds
 
 if TYPE_CHECKING:
-    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer
 
 NAME = "TFTDDAgent"
 
 
-class TFTDDAgent(ContinuousAgent):
+class TFTDDAgent(CompiledAgent):
     """TD3: a deterministic policy with two critics and delayed policy updates; also importable as ``TFTD3Agent``.
 
     What is not said here is as for :class:`~optix_tf.TFSACAgent`.
@@ -91,7 +87,7 @@ class TFTDDAgent(ContinuousAgent):
         replay: Any = None,
         seed: int | None = None,
     ) -> None:
-        self._networks = nets = ActorAndCritics(
+        nets = ActorAndCritics(
             actor,
             critic1,
             critic2,
@@ -102,35 +98,25 @@ class TFTDDAgent(ContinuousAgent):
         )
         given = {"learning_rate": nets.actor.learning_rate()}
         hp = declared.merge(HYPERS, given, hyperparams, owner=NAME)
-        with tf.device(nets.device):
-            self._in_a_row: Any = tf.zeros(2, tf.int32)
         self._update = rounds(
             make_td3_update,
             *nets.key,
             (nets.actor.optimizer, nets.critics.optimizer),
             shareable=nets.shareable,
         )
-        self._steps, self._actor_log, self._critic_log = _Steps(), StepLog(), StepLog()
-        self._begin(
-            nets.actor,
-            nets.critics,
-            nets.target,
-            nets.mirror,
+        self._steps = StepCount()
+        self._start(
+            nets,
             hp,
+            observation_normalizer,
             action_dim=action_dim,
             outputs_per_action=1,
             action_space=action_space,
             observation_space=observation_space,
-            observation_normalizer=observation_normalizer,
             replay=replay,
             seed=seed,
             parts={"target_actor": nets.slow_actor, "steps": self._steps},
         )
-
-    @property
-    def n_compilations(self) -> int:
-        """How often updates of networks like these were compiled in this process."""
-        return self._update.n_compilations
 
     def _policy_actions(
         self, observations: NDArray[Any], rng: np.random.Generator | None
@@ -140,19 +126,9 @@ class TFTDDAgent(ContinuousAgent):
             actions += self._hp["exploration_noise"] * rng.standard_normal(actions.shape, np.float32)
         return actions.clip(-1.0, 1.0)
 
-    def _gradient_steps(self, n: int) -> None:
-        at_once = n if self._prioritized is None else 1
-        for _ in range(0, n, at_once):
-            if not (self._critic_log.diverged or self._actor_log.diverged):
-                self._round(at_once)
-
-    def _round(self, k: int) -> None:
-        """``k`` gradient steps in one call."""
+    def _state(self) -> TD3State:
         nets = self._networks
-        drawn = [(self._draw(), self._noise(1)) for _ in range(k)]
-        batch = stacked([draw for draw, _ in drawn])
-        noise = np.concatenate([noise for _, noise in drawn])
-        state = TD3State(
+        return TD3State(
             nets.actor.vector,
             nets.slow_actor.vector,
             nets.critics.vector,
@@ -161,41 +137,20 @@ class TFTDDAgent(ContinuousAgent):
             tf.constant(self._steps.count, tf.int32),
             self._in_a_row,
         )
-        with tf.device(nets.device):
-            state, measured, priorities = self._update(
-                state, batches_of(batch, nets.dtype, noise=noise), nets.settings(self._hp, SETTINGS)
-            )
+
+    def _take(self, state: TD3State) -> None:
+        nets = self._networks
         nets.actor.adopt(state.actor, state.moments[0])
         nets.critics.adopt(state.critics, state.moments[1], refresh=False)
         nets.slow_actor.vector, nets.target.vector = state.slow_actor, state.target
         self._steps.count, self._in_a_row = int(state.steps), state.in_a_row
-        rows = measured.numpy()
-        made = self._critic_log.extend(rows[:, 0], critic_loss=rows[:, 1], q_mean=rows[:, 2])
+
+    def _settings(self) -> Any:
+        return self._networks.settings(self._hp, SETTINGS)
+
+    def _log_actor(self, rows: NDArray[Any]) -> None:
         rows = rows[rows[:, 3] > 0.5]
         self._actor_log.extend(rows[:, 4], actor_loss=rows[:, 5])
-        if made and self._prioritized is not None:
-            self._prioritized.update_priorities(batch.indices[0], priorities.numpy())
-
-    def _report(self) -> dict[str, Any]:
-        self._networks.publish()  # the user's models have the weights of the last window
-        return actor_and_critics(self._actor_log.report(), self._critic_log.report())
-
-    def _describe_actor(self, b: GraphBuilder, x: Any) -> str:
-        self._networks.publish()
-        return describe(b, self._networks.model, x)
-
-
-class _Steps:
-    """Gradient steps made so far; decides when the actor's turn is."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def state_dict(self) -> State:
-        return {"count": self.count}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.count = int(state["count"])
 
 
 TFTD3Agent = TFTDDAgent

@@ -20,17 +20,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
-from optix_core.acting import heads
 from optix_core.acting.policy import require_usable
 from optix_core.agents.discrete_actions import DiscreteActions
 from optix_core.agents.hypers.reinforce import HYPERS
+from optix_core.agents.model_agent import ModelAgent, Targets, targets_of
 from optix_core.agents.normalizing import Normalizers
-from optix_core.agents.stored_agent import StoredAgent
 from optix_core.agents.streams import Streams
 from optix_core.errors import ConfigError
-from optix_core.rl.batching import standardize
-from optix_core.rl.returns import discounted_returns, explained_variance
-from optix_core.rl.successors import next_values, rows, successors
+from optix_core.rl.successors import rows
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_tf.describing import describe, last_width
 from optix_tf.device import resolve_device
@@ -39,8 +36,9 @@ from optix_tf.policy_gradient.one_step import Settings, make_gradient, make_step
 from optix_tf.training.batching import padded_tree, staged
 from optix_tf.training.compiling import compiled
 from optix_tf.training.known import compiles
+from optix_tf.training.optimizer_state import learning_rate_of
 from optix_tf.training.shapes import padded, rounded_up
-from optix_tf.training.trainable import Trainable, learning_rate_of
+from optix_tf.training.trainable import Trainable
 
 if TYPE_CHECKING:
     from optix_core.agents.describing import Described
@@ -50,7 +48,7 @@ LossFn = Callable[[Any, EpisodeData, Any], Any]
 """``(model, window, targets [T * N]) -> scalar loss``; targets are a tensor of the model's type, standardised."""
 
 
-class TFAgent(StoredAgent):
+class TFAgent(ModelAgent):
     """Trains any Keras model for discrete actions.
 
     Args:
@@ -68,7 +66,6 @@ class TFAgent(StoredAgent):
         HyperparamError: A name is unknown or a value out of range.
     """
 
-    accepts_intrinsic_rewards = True
     hypers = HYPERS
 
     def __init__(
@@ -105,44 +102,12 @@ class TFAgent(StoredAgent):
         self._actions = DiscreteActions(None, "TFAgent")
         self._assemble({"model": training}, Streams(seed), Normalizers(None, None), hp)
 
-    def act(self, observation: Any, *, deterministic: bool = False) -> int:
-        """An action for one observation; drawn from a stream of its own, so that training never notices."""
-        return int(
-            self._choose(np.asarray(observation)[None], self._streams.single, deterministic=deterministic)[0]
-        )
-
-    def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[np.int64]:
-        """Actions ``[N]`` for observations ``[N, *obs]``: drawn from the policy, or its most probable ones."""
-        return self._choose(observations, self._streams.policy, deterministic=deterministic)
-
-    def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """The same actions."""
-        return actions
-
-    def action_probs(self, observation: NDArray[Any]) -> NDArray[Any]:
-        """Probabilities ``[A]`` of all actions for one observation."""
-        return np.exp(heads.categorical_log_probs(self._logits(np.asarray(observation)[None])))[0]
-
-    def action_probs_batch(self, observations: NDArray[Any]) -> NDArray[Any]:
-        """The same ``[N, A]`` for observations ``[N, *obs]``."""
-        return np.exp(heads.categorical_log_probs(self._logits(observations)))
-
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One gradient step; a loss of NaN says that its gradient was not finite and no step was made."""
         hp, window, training = self._hp, episode_data, self._training
         if not window.n_steps:
             return {"n_updates": 0, "skipped": "the window is empty"}
-        # Targets.
-        shape = window.time_major("rewards").shape
-        values, following = self._values(window, shape)
-        returns = discounted_returns(
-            window.time_major("learning_rewards"),
-            np.zeros(shape) if following is None else following,
-            window.time_major("terminated"),
-            window.time_major("dones"),
-            gamma=hp["gamma"],
-        )
-        targets = standardize(returns if values is None else returns - values).reshape(-1)
+        targets = targets_of(window, self._predicted, gamma=hp["gamma"])
         # One step.
         rate = {"learning_rate": training.learning_rate()}
         settings = Settings(
@@ -150,31 +115,24 @@ class TFAgent(StoredAgent):
         )
         with tf.device(self._device):
             if self._compute_loss_fn is None:
-                loss, gradient = self._gradient(*self._data(window, targets, returns.reshape(-1)), settings)
+                loss, gradient = self._gradient(*self._data(window, targets), settings)
             else:
-                loss, gradient = self._by_hand(self._compute_loss_fn, window, targets)
+                loss, gradient = self._by_hand(self._compute_loss_fn, window, targets.weights)
             vector, state, norm = self._step(gradient, training.vector, training.state, settings)
         grad_norm = float(norm)
-        stepped = math.isfinite(grad_norm)
-        if stepped:
+        if math.isfinite(grad_norm):
             training.adopt(vector, state)
             training.publish()
-        explained = 0.0 if values is None else np.nan_to_num(explained_variance(values, returns), nan=0.0)
-        return {
-            "loss": float(loss) if stepped else math.nan,
-            "grad_norm": grad_norm,
-            "baseline_type": "reinforce" if values is None else "a2c",
-            "explained_variance": float(explained),
-            "n_updates": int(stepped),
-        }
+        return targets.report(float(loss), grad_norm)
 
-    def _data(self, window: EpisodeData, targets: NDArray[Any], returns: NDArray[Any]) -> tuple[Any, ...]:
+    def _data(self, window: EpisodeData, targets: Targets) -> tuple[Any, ...]:
         """What the compiled gradient takes, nearly of the lengths that other windows have."""
         dtype = self._training.layout.dtype
-        n = rounded_up(len(targets))
+        n = rounded_up(len(targets.weights))
         seen = padded_tree(staged(rows(window, "observations"), dtype), n)
         actions = padded(rows(window, "actions").astype(np.int32), n)
-        columns = [padded(x.astype(dtype), n) for x in (targets, returns, np.ones(len(targets)))]
+        known = (targets.weights, targets.returns.reshape(-1), np.ones(len(targets.weights)))
+        columns = [padded(x.astype(dtype), n) for x in known]
         return self._training.vector, seen, actions, *columns
 
     def _by_hand(self, loss_fn: LossFn, window: EpisodeData, targets: NDArray[Any]) -> tuple[Any, Any]:
@@ -190,25 +148,12 @@ class TFAgent(StoredAgent):
     def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
         return self._actions.describe(b, describe(b, self._model, x), mask, last_width(self._model))
 
-    def _values(
-        self, window: EpisodeData, shape: tuple[int, ...]
-    ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        """Values ``[T, N]`` of the window's observations and of their successors, None where nothing is known."""
-        predicted = split_outputs(self._forward(rows(window, "observations")))[1]
-        if predicted is not None:
-            values = np.array(predicted).reshape(shape)
-            after = split_outputs(self._forward(successors(window)))[1]
-            return values, next_values(window, values, np.array(after).reshape(-1))
-        if window.values is None:
-            return None, None
-        recorded = window.time_major("values")
-        return recorded, recorded
+    def _row(self, observation: Any) -> NDArray[Any]:
+        return np.asarray(observation)[None]
 
-    def _choose(
-        self, observations: NDArray[Any], rng: np.random.Generator, *, deterministic: bool
-    ) -> NDArray[np.int64]:
-        logits = self._logits(observations)
-        return logits.argmax(axis=1) if deterministic else heads.sample_categorical(logits, rng)
+    def _predicted(self, observations: NDArray[Any]) -> NDArray[Any] | None:
+        values = split_outputs(self._forward(observations))[1]
+        return None if values is None else np.array(values).reshape(-1)
 
     def _logits(self, observations: NDArray[Any]) -> NDArray[Any]:
         logits = split_outputs(self._forward(observations))[0]

@@ -12,9 +12,10 @@ from optix_tf.continuous.critic_step import critic_step
 from optix_tf.continuous.losses import sac_actor_loss, soft_targets, temperature_slope
 from optix_tf.continuous.twin import TwinCritics
 from optix_tf.training.batching import cast
+from optix_tf.training.gradient_loop import gradient_loop
 from optix_tf.training.guarded import guarded_step, is_divergence
 from optix_tf.training.parameters import Layout, Network
-from optix_tf.training.rounds import Batches, step_of
+from optix_tf.training.rounds import Batches
 from optix_tf.training.targets import followed
 
 MEASURED = ("critic_grad_norm", "critic_loss", "q_mean", "actor_grad_norm", "actor_loss", "entropy")
@@ -128,21 +129,4 @@ def make_sac_update(
         row = tf.stack([*critic.measured, policy.norm, loss, -tf.reduce_mean(log_probs)])
         return after, stop, row, critic.priorities
 
-    def update(state: SACState, batches: Batches, settings: Any) -> tuple[SACState, Any, Any]:
-        due = tf.shape(batches["rewards"])[0]
-
-        def body(k: Any, state: SACState, stop: Any, rows: Any, last: Any) -> Any:
-            del stop, last
-            state, stop, row, last = gradient_step(state, step_of(batches, k), settings)
-            return k + 1, state, stop, rows.write(k, row), last
-
-        rows = tf.TensorArray(dtype, due, element_shape=(len(MEASURED),))
-        n, state, _, rows, last = tf.while_loop(
-            lambda k, _, stop, *__: tf.logical_and(k < due, tf.logical_not(stop)),
-            body,
-            (tf.constant(0), state, tf.constant(False), rows, tf.zeros_like(batches["rewards"][0])),
-            parallel_iterations=1,
-        )
-        return state, rows.stack()[:n], last
-
-    return update
+    return gradient_loop(gradient_step, len(MEASURED), dtype)

@@ -9,16 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-LOG_STD_BOUNDS = (-20.0, 2.0)
-"""What logarithms of standard deviations are clamped to; beyond, they have no gradient.
-
-The upper bound keeps u where tanh still has a slope: at exp(2) most draws are saturated already. The lower one only
-prevents an underflow and binds nothing, so that the temperature alone decides how deterministic a policy becomes.
-"""
+from optix_core.agents.squashed import LOG_STD_BOUNDS
 
 _LOG_2_PI, _LOG_2 = math.log(2.0 * math.pi), math.log(2.0)
 
@@ -40,12 +33,3 @@ def sample(outputs: Any, noise: Any) -> tuple[Any, Any]:
     correction = 2.0 * (_LOG_2 - size - tf.math.log1p(tf.exp(-2.0 * size)))
     densities = -0.5 * (noise * noise + _LOG_2_PI) - log_std - correction
     return tf.tanh(u), tf.reduce_sum(densities, axis=1)
-
-
-def act(outputs: NDArray[Any], rng: np.random.Generator | None) -> NDArray[np.float32]:
-    """Actions ``[N, A]`` for ``outputs`` ``[N, 2 A]``: drawn from ``rng``, or tanh of the means without one."""
-    mean, log_std = np.split(outputs, 2, axis=1)
-    if rng is None:
-        return np.tanh(mean).astype(np.float32, copy=False)
-    spread = np.exp(np.clip(log_std, *LOG_STD_BOUNDS))
-    return np.tanh(mean + spread * rng.standard_normal(mean.shape, np.float32)).astype(np.float32, copy=False)

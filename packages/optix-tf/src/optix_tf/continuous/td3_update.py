@@ -11,9 +11,10 @@ from optix_tf.continuous.critic_step import critic_step
 from optix_tf.continuous.losses import smoothed_actions, td3_actor_loss, td3_targets
 from optix_tf.continuous.twin import TwinCritics
 from optix_tf.training.batching import cast
+from optix_tf.training.gradient_loop import gradient_loop
 from optix_tf.training.guarded import guarded_step, is_divergence
 from optix_tf.training.parameters import Layout, Network
-from optix_tf.training.rounds import Batches, step_of
+from optix_tf.training.rounds import Batches
 from optix_tf.training.targets import followed
 
 MEASURED = ("critic_grad_norm", "critic_loss", "q_mean", "is_turn", "actor_grad_norm", "actor_loss")
@@ -59,7 +60,7 @@ def make_td3_update(
     """``(state, batches, settings) -> (state, measured, priorities)``, for :func:`optix_tf.training.rounds.rounds`.
 
     ``measured`` is ``[n, len(MEASURED)]`` for the n steps that were tried, ``priorities`` ``[B]`` of the last of them.
-    ``batches`` has ``noise`` ``[K, B, A]``, standard normal draws.
+    ``batches`` has ``noise`` ``[K, B, 1, A]``, standard normal draws.
 
     Args:
         layouts: Of the vectors of actor and critics.
@@ -78,7 +79,7 @@ def make_td3_update(
         observations, following = (cast(batch[name], dtype) for name in ("observations", "following"))
         # Targets: similar actions shall have similar values.
         proposed = actor(actor_layout.split(state.slow_actor), following)
-        next_actions = smoothed_actions(proposed, noise_scale * batch["noise"], noise_clip)
+        next_actions = smoothed_actions(proposed, noise_scale * batch["noise"][:, 0], noise_clip)
         next_values = critics.values(critic_layout.split(state.target), following, next_actions)
         targets = td3_targets(batch["rewards"], batch["discounts"], *next_values)
         critic = critic_step(
@@ -141,21 +142,4 @@ def make_td3_update(
         row = tf.stack([*critic.measured, tf.cast(turn, dtype), *measured])
         return after, stop, row, critic.priorities
 
-    def update(state: TD3State, batches: Batches, settings: Any) -> tuple[TD3State, Any, Any]:
-        due = tf.shape(batches["rewards"])[0]
-
-        def body(k: Any, state: TD3State, stop: Any, rows: Any, last: Any) -> Any:
-            del stop, last
-            state, stop, row, last = gradient_step(state, step_of(batches, k), settings)
-            return k + 1, state, stop, rows.write(k, row), last
-
-        rows = tf.TensorArray(dtype, due, element_shape=(len(MEASURED),))
-        n, state, _, rows, last = tf.while_loop(
-            lambda k, _, stop, *__: tf.logical_and(k < due, tf.logical_not(stop)),
-            body,
-            (tf.constant(0), state, tf.constant(False), rows, tf.zeros_like(batches["rewards"][0])),
-            parallel_iterations=1,
-        )
-        return state, rows.stack()[:n], last
-
-    return update
+    return gradient_loop(gradient_step, len(MEASURED), dtype)

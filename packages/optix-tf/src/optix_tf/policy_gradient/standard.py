@@ -1,91 +1,54 @@
-"""The parts of a standard agent, made from an environment's spaces."""
+"""The parts of a standard PPO agent, made from an environment's spaces."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
-from optix_core import hyperparams as declared
-from optix_core.agents.hypers.ppo import HYPERS
-from optix_core.agents.inputs import hidden_widths, require_architecture, unmasked
-from optix_core.agents.normalizing import make_normalizers
-from optix_core.errors import SpaceError
-from optix_core.plugin import AgentContext
-from optix_core.rl.spaces import SpaceKind, describe_space, require_kind
-from optix_core.seeding import Domain, fresh_root_seed, generator
-from optix_tf.device import device_for_small_networks
-from optix_tf.networks.encoders import ObservationInput, network, observation_input
-from optix_tf.networks.layers import Encoded
-from optix_tf.networks.mlp import ACTIVATIONS, GaussianActor, mlp
-from optix_tf.training.adam import Adam
+import numpy as np
 
-HIDDEN_SIZES = (64, 64)
-"""Hidden layers of actor and critic, unless an image is encoded in front of them."""
+from optix_core.agents.standard import policy_gradient
+from optix_core.agents.standard.policy_gradient import ACTOR_GAIN, CRITIC_GAIN
+from optix_core.plugin import AgentContext
+from optix_core.rl.spaces import SpaceKind
+from optix_tf.builders import BUILDERS
+from optix_tf.networks.encoders import ObservationInput, network
+from optix_tf.networks.layers import Encoded
+from optix_tf.networks.mlp import GaussianActor, mlp
 
 
 def ppo_parts(
-    ctx: AgentContext,
-    owner: str,
-    kinds: Collection[SpaceKind],
-    *,
-    hidden_sizes: Sequence[int] | None = None,
-    activation: str = "tanh",
-    encoder: Any = None,
-    normalize_observations: bool = False,
-    normalize_rewards: bool = False,
-    compiler: str = "auto",
+    ctx: AgentContext, owner: str, kinds: Collection[SpaceKind], *, compiler: str = "auto", **options: Any
 ) -> dict[str, Any]:
-    """Constructor arguments: separate perceptrons, orthogonally initialised, and one Adam (epsilon 1e-5) over both.
+    """Constructor arguments of PPO.
 
-    The policy's output layer starts with the gain 0.01, so that the first policy is nearly the same everywhere. Actor
-    and critic have an encoder each (see :mod:`optix_tf.networks.encoders`), but share it where observations are images
-    or have images among their parts. Whole images are not standardised: their encoder scales them.
-
-    Raises:
-        SpaceError: Actions are not of ``kinds``, or are masked although they are no choices.
-        ConfigError: An option cannot be used.
+    Args:
+        ctx: The environment's spaces, seed, device and hyperparameters.
+        owner: For messages.
+        kinds: Of actions that the agent takes.
+        compiler: Of updates, see :class:`~optix_tf.TFPPOAgent`.
+        options: Those of :func:`optix_core.agents.standard.policy_gradient.ppo_parts`.
     """
-    space = unmasked(ctx.observation_space)
-    actions = require_kind(ctx.action_space, kinds, role="action", component=owner)
-    if space is not ctx.observation_space and actions.kind not in {"discrete", "multi_discrete"}:
-        raise SpaceError(
-            f"{owner}: observations come with action masks, but {actions.label} has no separate choices to mask. Leave "
-            "'action_mask' out of the observation space"
-        )
-    known = tuple(ACTIVATIONS)
-    given = () if hidden_sizes is None else hidden_sizes
-    checked = require_architecture(given, activation, known=known, owner=owner)
-    hidden = None if hidden_sizes is None else checked
-    hp = declared.merge(HYPERS, ctx.hyperparams, owner=owner)
-    seed = fresh_root_seed() if ctx.seed is None else ctx.seed
-    rng = generator(seed, Domain.INIT)
-    inputs = observation_input(space, encoder, rng=rng, owner=owner)
-    outputs = actions.flat_dim  # number of choices, bits or dimensions
-    widths = (inputs.width, *hidden_widths(inputs, hidden, HIDDEN_SIZES))
-    trunk = mlp((*widths, outputs), activation, output_gain=0.01, rng=rng)
-    actor = _gaussian(inputs, trunk, outputs) if actions.kind == "box" else network(inputs, trunk)
+    parts = policy_gradient.ppo_parts(ctx, owner, BUILDERS, _actor_and_critic, kinds, **options)
+    return {**parts, "compiler": compiler}
+
+
+def _actor_and_critic(
+    inputs: ObservationInput,
+    again: Callable[[], ObservationInput],
+    widths: tuple[int, ...],
+    outputs: int,
+    activation: str,
+    *,
+    gaussian: bool,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    trunk = mlp((*widths, outputs), activation, output_gain=ACTOR_GAIN, rng=rng)
+    actor = _gaussian(inputs, trunk, outputs) if gaussian else network(inputs, trunk)
     if not inputs.has_image and inputs.layer is not None:
-        inputs = observation_input(space, encoder, rng=rng, owner=owner)
-    critic = network(inputs, mlp((*widths, 1), activation, output_gain=1.0, rng=rng))
-    seen = describe_space(space)
-    observation_normalizer, reward_normalizer = make_normalizers(
-        seen.shape if normalize_observations and not inputs.is_image else None,
-        hp["gamma"] if normalize_rewards else None,
-        seen.dtype,
-    )
-    return {
-        "actor": actor,
-        "critic": critic,
-        "optimizer": Adam(hp["learning_rate"], epsilon=1e-5),
-        "hyperparams": hp,
-        "reward_normalizer": reward_normalizer,
-        "observation_normalizer": observation_normalizer,
-        "action_space": ctx.action_space,
-        "observation_space": ctx.observation_space,
-        "device": device_for_small_networks(ctx.device) if not inputs.has_image else ctx.device,
-        "compiler": compiler,
-        "seed": seed,
-    }
+        inputs = again()
+    critic = network(inputs, mlp((*widths, 1), activation, output_gain=CRITIC_GAIN, rng=rng))
+    return {"actor": actor, "critic": critic}
 
 
 def _gaussian(inputs: ObservationInput, trunk: Any, n: int) -> Any:
