@@ -32,12 +32,3 @@ def resolve_device(name: Any = "auto") -> Any:
             "device='cpu' or 'auto'"
         )
     return found[int(number or 0)]
-
-
-def device_for_small_networks(name: str) -> str:
-    """``"auto"`` as the CPU, anything else as it is.
-
-    A gradient step of a perceptron with a few thousand weights takes less time on a CPU than its kernels take to be
-    launched on a GPU; ask for ``"cuda"`` where networks are wide.
-    """
-    return "cpu" if name == "auto" else name

@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
+from optix_core.agents.epsilon_greedy import EpsilonGreedyAgent
 from optix_core.agents.experience import make_replay
 from optix_core.agents.hypers.dqn import HYPERS
 from optix_core.agents.mirror import Mirror
 from optix_core.agents.steps import StepLog
-from optix_core.agents.value_agent import Masks, ValueAgent, best
+from optix_core.agents.value_agent import Masks, best
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
-from optix_core.rl.schedules import linear
 from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_core.types import HyperparamSet
 from optix_jax.acting.host import HostNetwork
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 NAME = "FlaxDQNAgent"
 
 
-class FlaxDQNAgent(ValueAgent):
+class FlaxDQNAgent(EpsilonGreedyAgent):
     """Deep Q-learning with epsilon-greedy exploration, its updates compiled.
 
     Perceptrons act through numpy; any other network through one compiled function. Hyperparameters are arguments of the
@@ -132,13 +132,6 @@ class FlaxDQNAgent(ValueAgent):
         )
 
     @property
-    def epsilon(self) -> float:
-        """The share of random actions now."""
-        hp = self._hp
-        schedule = linear(hp["epsilon"], hp["epsilon_min"], hp["epsilon_decay_steps"])
-        return schedule(self._cadence.env_steps)
-
-    @property
     def n_compilations(self) -> int:
         """How often the update was compiled."""
         return self._update.n_compilations
@@ -150,18 +143,6 @@ class FlaxDQNAgent(ValueAgent):
 
     def _greedy(self, observations: NDArray[Any], masks: Masks) -> NDArray[np.int64]:
         return best(self._mirror.outputs(observations)[:, self._first_advantage :], masks)
-
-    def _explore(
-        self, observations: NDArray[Any], masks: Masks, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
-        n = len(observations)
-        exploring = rng.random(n) < self.epsilon
-        if exploring.all():
-            return self._random(n, masks, rng)
-        chosen = self._greedy(observations, masks)
-        if exploring.any():
-            chosen[exploring] = self._random(n, masks, rng)[exploring]
-        return chosen
 
     def _gradient_steps(self, n: int) -> None:
         # with priorities a step decides what the next one draws; without, all can be drawn before
@@ -184,20 +165,11 @@ class FlaxDQNAgent(ValueAgent):
         if self._prioritized is not None and made:
             self._prioritized.update_priorities(draws[0].indices, np.asarray(priorities)[0])
 
-    def _move_target(self, tau: float) -> None:
-        if tau == 1.0:
-            self._target.copy()
-        else:
-            self._target.polyak(tau)
-
     def _report(self) -> dict[str, Any]:
         return self._log.report() | {"n_compilations": self.n_compilations}
 
     def _describe_values(self, b: GraphBuilder, x: Any) -> str:
         return self._network.describe(b, self._training.host("q_network"), x, self._n_actions)
-
-    def _facts(self) -> dict[str, Any]:
-        return {"epsilon": self.epsilon}
 
     def _apply(self, hp: dict[str, Any]) -> None:
         super()._apply(hp)

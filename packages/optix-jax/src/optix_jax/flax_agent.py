@@ -11,7 +11,6 @@ before the episode does (time limit, end of the window), go on with the value of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
-from optix_core.acting import heads
 from optix_core.acting.policy import require_usable
 from optix_core.agents.discrete_actions import DiscreteActions
 from optix_core.agents.hypers.reinforce import HYPERS
+from optix_core.agents.model_agent import ModelAgent, targets_of
 from optix_core.agents.normalizing import Normalizers
 from optix_core.agents.single import SingleObservation
-from optix_core.agents.stored_agent import StoredAgent
 from optix_core.agents.streams import Streams
 from optix_core.errors import ConfigError
-from optix_core.rl.batching import standardize
-from optix_core.rl.returns import discounted_returns, explained_variance
-from optix_core.rl.successors import next_values, rows, successors
+from optix_core.rl.successors import rows
 from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_core.types import EpisodeData, HyperparamSet
 from optix_jax.device import resolve_device
@@ -55,7 +51,7 @@ LossFn = Callable[[Model, Params, EpisodeData, NDArray[np.float32]], jax.Array]
 """``(model, parameters, window, targets [T * N]) -> scalar loss``, differentiated by the parameters."""
 
 
-class FlaxAgent(StoredAgent):
+class FlaxAgent(ModelAgent):
     """Trains any model for discrete actions.
 
     Args:
@@ -74,7 +70,6 @@ class FlaxAgent(StoredAgent):
         HyperparamError: A name is unknown or a value out of range.
     """
 
-    accepts_intrinsic_rewards = True
     hypers = HYPERS
 
     def __init__(
@@ -112,74 +107,32 @@ class FlaxAgent(StoredAgent):
             observation_space=observation_space,
         )
 
-    def act(self, observation: Any, *, deterministic: bool = False) -> int:
-        """An action for one observation; drawn from a stream of its own, so that training never notices."""
-        return int(
-            self._choose(self._single(observation), self._streams.single, deterministic=deterministic)[0]
-        )
-
-    def act_batch(self, observations: NDArray[Any], *, deterministic: bool = False) -> NDArray[np.int64]:
-        """Actions ``[N]`` for observations ``[N, *obs]``: drawn from the policy, or its most probable ones."""
-        return self._choose(observations, self._streams.policy, deterministic=deterministic)
-
-    def env_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """The same actions."""
-        return actions
-
-    def action_probs(self, observation: Any) -> NDArray[Any]:
-        """Probabilities ``[A]`` of all actions for one observation."""
-        return np.exp(heads.categorical_log_probs(self._logits(self._single(observation))))[0]
-
-    def action_probs_batch(self, observations: NDArray[Any]) -> NDArray[Any]:
-        """The same ``[N, A]`` for observations ``[N, *obs]``."""
-        return np.exp(heads.categorical_log_probs(self._logits(observations)))
-
     def learn(self, episode_data: EpisodeData) -> dict[str, Any]:
         """One gradient step; a loss of NaN says that its gradient was not finite and no step was made."""
         hp, window, training = self._hp, episode_data, self._training
         if not window.n_steps:
             return {"n_updates": 0, "skipped": "the window is empty"}
-        observations = rows(window, "observations")
-        shape = window.time_major("rewards").shape
-        # Targets.
-        values, following = self._values(window, observations, shape)
-        returns = discounted_returns(
-            window.time_major("learning_rewards"),
-            np.zeros(shape) if following is None else following,
-            window.time_major("terminated"),
-            window.time_major("dones"),
-            gamma=hp["gamma"],
-        )
-        advantages = standardize(returns if values is None else returns - values)
-        targets = advantages.reshape(-1).astype(np.float32)
+        targets = targets_of(window, lambda observations: self._forward(observations)[1], gamma=hp["gamma"])
+        weights = targets.weights.astype(np.float32)
         # One step.
         params = training.params["model"]
         if self._compute_loss_fn is not None:
             custom, apply = self._compute_loss_fn, self._network.apply
-            loss, gradients = jax.value_and_grad(lambda p: custom(apply, p, window, targets))(params)
+            loss, gradients = jax.value_and_grad(lambda p: custom(apply, p, window, weights))(params)
         else:
             arrays = {
-                "observations": tree_of(observations),
+                "observations": tree_of(rows(window, "observations")),
                 "actions": rows(window, "actions").astype(np.int32),
-                "targets": targets,
-                "returns": returns.reshape(-1).astype(np.float32),
+                "targets": weights,
+                "returns": targets.returns.reshape(-1).astype(np.float32),
             }
-            weights = {name: np.float32(hp[name]) for name in ("vf_coef", "entropy_coef")}
-            loss, gradients = self._gradient(params, arrays, weights)
+            coefficients = {name: np.float32(hp[name]) for name in ("vf_coef", "entropy_coef")}
+            loss, gradients = self._gradient(params, arrays, coefficients)
         traced = {name: np.float32(hp[name]) for name in ("learning_rate", "max_grad_norm")}
         training.params, training.moments, norm = self._step(
             training.params, {"model": gradients}, training.moments, traced
         )
-        grad_norm = float(norm)
-        stepped = math.isfinite(grad_norm)
-        explained = 0.0 if values is None else np.nan_to_num(explained_variance(values, returns), nan=0.0)
-        return {
-            "loss": float(loss) if stepped else math.nan,
-            "grad_norm": grad_norm,
-            "baseline_type": "reinforce" if values is None else "a2c",
-            "explained_variance": float(explained),
-            "n_updates": int(stepped),
-        }
+        return targets.report(float(loss), float(norm))
 
     def _loss(self, params: Params, window: Mapping[str, Any], weights: Mapping[str, Any]) -> jax.Array:
         logits, predicted = self._outputs(params, window["observations"])
@@ -208,24 +161,8 @@ class FlaxAgent(StoredAgent):
         found: Any = self._network.apply(params, observations)
         return (found[0], found[1].reshape(-1)) if isinstance(found, tuple | list) else (found, None)
 
-    def _values(
-        self, window: EpisodeData, observations: NDArray[Any], shape: tuple[int, ...]
-    ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        """Values ``[T, N]`` of the window's observations and of their successors, None where nothing is known."""
-        predicted = self._forward(observations)[1]
-        if predicted is not None:
-            values = predicted.reshape(shape)
-            return values, next_values(window, values, self._forward(successors(window))[1])
-        if window.values is None:
-            return None, None
-        recorded = window.time_major("values")
-        return recorded, recorded
-
-    def _choose(
-        self, observations: NDArray[Any], rng: np.random.Generator, *, deterministic: bool
-    ) -> NDArray[np.int64]:
-        logits = self._logits(observations)
-        return logits.argmax(axis=1) if deterministic else heads.sample_categorical(logits, rng)
+    def _row(self, observation: Any) -> NDArray[Any]:
+        return self._single(observation)
 
     def _logits(self, observations: NDArray[Any]) -> NDArray[Any]:
         logits = self._forward(observations)[0]

@@ -16,6 +16,7 @@ from gymnasium.spaces import Box
 from optix_core import hyperparams as declared
 from optix_core.agents.box_actions import BoxActions
 from optix_core.agents.hypers.ppo import GAUSSIAN_NORMALIZES, HYPERS
+from optix_core.agents.ppo_agent import PPOAgent
 from optix_core.errors import SpaceError
 from optix_core.plugin import AgentContext
 from optix_core.seeding import Domain, fresh_root_seed, generator
@@ -25,17 +26,18 @@ from optix_jax.networks.flax_modules import network_of, observation_example
 from optix_jax.networks.gaussian import gaussian_actor
 from optix_jax.networks.network import Network
 from optix_jax.policy_gradient.actor_critic import ActorCritic
-from optix_jax.policy_gradient.on_policy import PPOAgent
 from optix_jax.policy_gradient.standard import plain_network, ppo_parts
 from optix_jax.training.optimizers import Adam, as_optimizer
 
 if TYPE_CHECKING:
+    from optix_core.agents.describing import Described
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 
 NAME = "FlaxGaussianPPOAgent"
 
 
-class FlaxGaussianPPOAgent(PPOAgent):
+class FlaxGaussianPPOAgent(PPOAgent[ActorCritic]):
     """Proximal policy optimisation with a diagonal Gaussian policy.
 
     What is not said here is as for :class:`~optix_jax.FlaxPPOAgent`.
@@ -117,6 +119,10 @@ class FlaxGaussianPPOAgent(PPOAgent):
             reward_normalizer=reward_normalizer,
             seed=seed,
         )
+
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        outputs = self._networks.describe_actor(b, x, owner=self.kind)
+        return self._actions.describe(b, outputs, mask, self._networks.n_actions)
 
 
 def build(ctx: AgentContext, **options: Any) -> FlaxGaussianPPOAgent:

@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.spaces import Discrete
-from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
 from optix_core.agents.discrete_actions import KINDS, DiscreteActions
 from optix_core.agents.hypers.ppo import HYPERS
+from optix_core.agents.ppo_agent import ChoosingPPOAgent
 from optix_core.errors import ConfigError
 from optix_core.plugin import AgentContext
 from optix_core.seeding import Domain, fresh_root_seed, generator
@@ -30,17 +30,18 @@ from optix_jax.device import resolve_device
 from optix_jax.networks.flax_modules import network_of, observation_example
 from optix_jax.networks.network import Network
 from optix_jax.policy_gradient.actor_critic import ActorCritic
-from optix_jax.policy_gradient.on_policy import PPOAgent
 from optix_jax.policy_gradient.standard import plain_network, ppo_parts
 from optix_jax.training.optimizers import Adam, as_optimizer
 
 if TYPE_CHECKING:
+    from optix_core.agents.describing import Described
+    from optix_core.export import GraphBuilder
     from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 
 NAME = "FlaxPPOAgent"
 
 
-class FlaxPPOAgent(PPOAgent):
+class FlaxPPOAgent(ChoosingPPOAgent[ActorCritic]):
     """Proximal policy optimisation for Discrete, MultiDiscrete and MultiBinary actions.
 
     Plain perceptrons act through numpy on a copy of their weights; any other module through a compiled function. The
@@ -70,7 +71,6 @@ class FlaxPPOAgent(PPOAgent):
         HyperparamError: A name is unknown or a value out of range.
     """
 
-    accepts_action_masks = True
     hypers = HYPERS
 
     def __init__(
@@ -129,16 +129,9 @@ class FlaxPPOAgent(PPOAgent):
             seed=seed,
         )
 
-    def action_probs(self, observation: Any) -> NDArray[Any]:
-        """Probabilities ``[A]`` of all actions for one observation.
-
-        Of all choices of each component, one after another, for MultiDiscrete; of each bit to be 1 for MultiBinary.
-        """
-        return self._policy.probabilities(self._single(observation))[0]
-
-    def action_probs_batch(self, observations: NDArray[Any]) -> NDArray[Any]:
-        """The same ``[N, A]`` for observations ``[N, *obs]``."""
-        return self._policy.probabilities(observations)
+    def _describe_policy(self, b: GraphBuilder, x: Any, mask: str | None) -> Described:
+        outputs = self._networks.describe_actor(b, x, owner=self.kind)
+        return self._actions.describe(b, outputs, mask, self._networks.n_actions)
 
 
 def build(ctx: AgentContext, **options: Any) -> FlaxPPOAgent:

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optix_core import hyperparams as declared
+from optix_core.agents import squashed
 from optix_core.agents.hypers.sac import HYPERS
 from optix_core.plugin import AgentContext
 from optix_core.types import HyperparamSet
-from optix_jax.continuous import squashed
 from optix_jax.continuous.compiled_agent import CompiledAgent
 from optix_jax.continuous.networks import ActorCritics, temperature
 from optix_jax.continuous.sac_update import MEASURED, SACState, sac_update
@@ -182,8 +182,7 @@ class FlaxSACAgent(CompiledAgent):
         }
 
     def _describe_greedy(self, b: GraphBuilder, outputs: str) -> str:
-        mean = b.add("slice", outputs, start=0, stop=self._action_dim)
-        return b.add("activation", mean, name="tanh")
+        return squashed.describe(b, outputs, self._action_dim)
 
     def _facts(self) -> dict[str, Any]:
         return {"alpha": self.alpha}

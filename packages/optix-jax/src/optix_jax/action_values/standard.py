@@ -5,76 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from optix_core import hyperparams as declared
-from optix_core.agents.experience import make_hindsight, make_replay
-from optix_core.agents.hypers.dqn import HYPERS
-from optix_core.agents.inputs import hidden_widths, require_architecture, unmasked
-from optix_core.agents.normalizing import make_normalizers
-from optix_core.errors import ConfigError
+import numpy as np
+
+from optix_core.agents.standard import action_values
 from optix_core.plugin import AgentContext
-from optix_core.rl.spaces import describe_space, require_kind
-from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_jax.action_values.q_network import QNetwork
-from optix_jax.device import device_for_small_networks
-from optix_jax.networks.encoders import network, observation_input
-from optix_jax.networks.mlp import HIDDEN_ACTIVATIONS, fan_in_mlp
-from optix_jax.training.optimizers import Adam
+from optix_jax.builders import BUILDERS
+from optix_jax.networks.encoders import ObservationInput, network
+from optix_jax.networks.mlp import fan_in_mlp
 
 
-def q_parts(
-    ctx: AgentContext,
-    owner: str,
+def q_parts(ctx: AgentContext, owner: str, **options: Any) -> dict[str, Any]:
+    """Constructor arguments of DQN; options are those of :func:`optix_core.agents.standard.action_values.q_parts`."""
+    return action_values.q_parts(ctx, owner, BUILDERS, _q_network, **options)
+
+
+def _q_network(
+    inputs: ObservationInput,
+    n_actions: int,
+    hidden: Sequence[int],
+    activation: str,
     *,
-    hidden_sizes: Sequence[int] | None = None,
-    activation: str = "relu",
-    encoder: Any = None,
-    normalize_observations: bool = False,
-    hindsight: float = 0.0,
-    hindsight_strategy: str = "future",
-    dueling: bool = False,
-) -> dict[str, Any]:
-    """Constructor arguments of DQN: a perceptron behind the encoder and one Adam.
-
-    Args:
-        ctx: The environment's spaces, seed, device and hyperparameters.
-        owner: For messages.
-        hidden_sizes: Widths of the hidden layers; None: (128, 128), or none behind an image.
-        activation: Between them.
-        encoder: See :func:`optix_jax.networks.encoders.observation_input`.
-        normalize_observations: Standardise them with running statistics.
-        hindsight: Relabelled rows per row that is not, in goal environments; 0: none.
-        hindsight_strategy: Where those goals come from.
-        dueling: A value and advantages in the last layer.
-
-    Raises:
-        SpaceError: Actions are not Discrete.
-        ConfigError: An option cannot be used.
-    """
-    actions = require_kind(ctx.action_space, {"discrete"}, role="action", component=owner)
-    assert actions.n is not None
-    seed = fresh_root_seed() if ctx.seed is None else ctx.seed
-    init = generator(seed, Domain.INIT)
-    inputs = observation_input(ctx.observation_space, encoder, rng=init, owner=owner)
-    seen = describe_space(unmasked(ctx.observation_space))
-    if normalize_observations and (seen.kind != "box" or inputs.has_image):
-        raise ConfigError(
-            f"{owner}: normalize_observations=True needs observations that are one array of numbers and no image; "
-            f"these are {seen.label}. Leave it out, or wrap the environment in FlattenObservation."
-        )
-    normalizer, _ = make_normalizers(seen.shape if normalize_observations else None, None)
-    widths = hidden_widths(inputs, hidden_sizes, (128, 128))
-    hidden = require_architecture(widths, activation, known=HIDDEN_ACTIVATIONS, owner=owner)
-    trunk = fan_in_mlp((inputs.width, *hidden, actions.n + int(dueling)), activation, init)
-    hp = declared.merge(HYPERS, ctx.hyperparams, owner=owner)
-    return {
-        "q_network": QNetwork(trunk=network(inputs, trunk), dueling=dueling),
-        "n_actions": actions.n,
-        "optimizer": Adam(hp["learning_rate"]),
-        "hyperparams": ctx.hyperparams,
-        "device": ctx.device if inputs.has_image else device_for_small_networks(ctx.device),
-        "action_space": ctx.action_space,
-        "observation_space": ctx.observation_space,
-        "observation_normalizer": normalizer,
-        "replay": make_hindsight(ctx, make_replay(hp), owner, k=hindsight, strategy=hindsight_strategy),
-        "seed": seed,
-    }
+    dueling: bool,
+    rng: np.random.Generator,
+) -> QNetwork:
+    trunk = fan_in_mlp((inputs.width, *hidden, n_actions + int(dueling)), activation, rng)
+    return QNetwork(trunk=network(inputs, trunk), dueling=dueling)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from optix_jax.continuous import squashed
 from optix_jax.continuous.critic_step import critic_step
@@ -15,6 +14,7 @@ from optix_jax.continuous.losses import sac_actor_loss, soft_targets, temperatur
 from optix_jax.continuous.twin import CriticFunctions
 from optix_jax.training.guarded import diverged, guarded_step
 from optix_jax.training.optimizers import Optimizer
+from optix_jax.training.rounds import scanned
 from optix_jax.training.targets import polyak
 
 Params = Any
@@ -154,12 +154,4 @@ def sac_update(
         )
         return (after, stopped | failed), (measured, critic.priorities)
 
-    def update(
-        state: SACState, batches: Mapping[str, Any], hp: Mapping[str, Any]
-    ) -> tuple[SACState, jax.Array, Any]:
-        (state, _), (measured, priorities) = lax.scan(
-            lambda carry, batch: gradient_step(hp, carry, batch), (state, jnp.asarray(False)), batches
-        )
-        return state, measured.T, priorities
-
-    return update
+    return scanned(gradient_step)

@@ -11,11 +11,8 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from numpy.typing import NDArray
 
-LOG_STD_BOUNDS = (-20.0, 2.0)
-"""What logarithms of standard deviations are clamped to; beyond, they get no gradient."""
+from optix_core.agents.squashed import LOG_STD_BOUNDS
 
 _LOG_2_PI, _LOG_2 = math.log(2.0 * math.pi), math.log(2.0)
 
@@ -37,12 +34,3 @@ def sample(outputs: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
     correction = 2.0 * (_LOG_2 - size - jnp.log1p(jnp.exp(-2.0 * size)))
     densities = -0.5 * (noise * noise + _LOG_2_PI) - log_std - correction
     return jnp.tanh(u), densities.sum(axis=1)
-
-
-def act(outputs: NDArray[np.floating], rng: np.random.Generator | None) -> NDArray[np.float32]:
-    """Actions ``[N, A]`` for ``outputs`` ``[N, 2 A]``, in numpy: drawn from ``rng``, or tanh of the means."""
-    mean, log_std = np.split(outputs, 2, axis=1)
-    if rng is None:
-        return np.tanh(mean).astype(np.float32, copy=False)
-    spread = np.exp(np.clip(log_std, *LOG_STD_BOUNDS))
-    return np.tanh(mean + spread * rng.standard_normal(mean.shape, np.float32)).astype(np.float32, copy=False)

@@ -14,6 +14,7 @@ from optix_jax.continuous.losses import smoothed_actions, td3_actor_loss, td3_ta
 from optix_jax.continuous.twin import CriticFunctions
 from optix_jax.training.guarded import diverged, guarded_step
 from optix_jax.training.optimizers import Optimizer
+from optix_jax.training.rounds import scanned
 from optix_jax.training.targets import polyak
 
 Params = Any
@@ -138,12 +139,4 @@ def td3_update(
         failed |= ~critic.step.made & diverged(critic.step.in_a_row)
         return (state, stopped | failed), (measured, critic.priorities)
 
-    def update(
-        state: TD3State, batches: Mapping[str, Any], hp: Mapping[str, Any]
-    ) -> tuple[TD3State, jax.Array, Any]:
-        (state, _), (measured, priorities) = lax.scan(
-            lambda carry, batch: gradient_step(hp, carry, batch), (state, jnp.asarray(False)), batches
-        )
-        return state, measured.T, priorities
-
-    return update
+    return scanned(gradient_step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -25,6 +25,9 @@ from optix_jax.training.compiled import Compiled
 from optix_jax.training.optimizers import Optimizer
 from optix_jax.training.padded import Padded
 from optix_jax.training.trainable import Trainable
+
+if TYPE_CHECKING:
+    from optix_core.export import GraphBuilder
 
 Array = NDArray[Any]
 
@@ -174,10 +177,20 @@ class ActorCritic:
         for name, buffer in self._buffers:
             np.copyto(buffer, np.asarray(self.training.params[name]))
 
-    def params_of(self, name: str) -> Params:
-        """Parameters that ``actor`` (of this object) or its critic reads, on the host."""
+    def describe_actor(self, b: GraphBuilder, x: Any, *, owner: str) -> str:
+        """Append the operations from observations ``x`` to the actor's outputs.
+
+        Raises:
+            ConfigError: It is a module of a user, whose operations nobody knows.
+        """
+        if self.actor.describe is None:
+            raise ConfigError(
+                f"{owner}: the actor is a module of your own, whose operations nobody knows; policies of the "
+                "standard networks can be exported"
+            )
         host = self.training.host
-        return {"encoder": host("encoder"), "trunk": host(name)} if self._has_encoder else host(name)
+        params = {"encoder": host("encoder"), "trunk": host("actor")} if self._has_encoder else host("actor")
+        return self.actor.describe(b, params, x)
 
     def _buffer(self, name: str, size: int) -> Array:
         buffer = np.empty(size, np.float32)

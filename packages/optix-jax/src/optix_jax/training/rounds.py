@@ -1,12 +1,14 @@
-"""What one compiled call of an off-policy update gets: batches of a few sizes, and hyperparameters as arguments."""
+"""Compiled calls of off-policy updates: batches of few sizes, hyperparameters as arguments, a scan over the steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from numpy.typing import NDArray
 
 from optix_core.agents.draws import Draw, stacked
@@ -48,3 +50,22 @@ def traced(values: Mapping[str, Any], device: Any) -> dict[str, jax.Array]:
     """Hyperparameters as arguments of a compiled function: numbers of one type each, placed once."""
     kinds = {bool: np.bool_, int: np.int32, float: np.float32}
     return {name: jax.device_put(kinds[type(value)](value), device) for name, value in values.items()}
+
+
+def scanned(
+    gradient_step: Callable[[Mapping[str, Any], Any, Mapping[str, Any]], tuple[Any, Any]],
+) -> Callable[[Any, Mapping[str, Any], Mapping[str, Any]], tuple[Any, jax.Array, Any]]:
+    """``(state, batches, hp) -> (state, measured [columns, K], priorities [K, B])``: one gradient step for each batch.
+
+    Args:
+        gradient_step: ``(hp, (state, stopped), batch) -> (the same afterwards, (measured [columns], priorities [B]))``;
+            ``stopped`` says that there was a divergence, after which no step is made.
+    """
+
+    def update(state: Any, batches: Mapping[str, Any], hp: Mapping[str, Any]) -> tuple[Any, jax.Array, Any]:
+        (state, _), (measured, priorities) = lax.scan(
+            lambda carry, batch: gradient_step(hp, carry, batch), (state, jnp.asarray(False)), batches
+        )
+        return state, measured.T, priorities
+
+    return update
