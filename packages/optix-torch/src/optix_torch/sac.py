@@ -157,8 +157,7 @@ class TorchSACAgent(TorchContinuousAgent):
         critics.target.polyak(hp["tau"])
 
     def _describe_greedy(self, b: GraphBuilder, outputs: str) -> str:
-        mean = b.add("slice", outputs, start=0, stop=self._action_dim)
-        return b.add("activation", mean, name="tanh")
+        return squashed.describe(b, outputs, self._action_dim)
 
     def _begin_round(self) -> None:
         super()._begin_round()

@@ -24,8 +24,8 @@ from torch import nn
 
 from optix_core import hyperparams as declared
 from optix_core.agents.hypers.td3 import HYPERS
+from optix_core.agents.steps import StepCount
 from optix_core.plugin import AgentContext
-from optix_core.state import State
 from optix_core.types import HyperparamSet
 from optix_torch.continuous.standard import td3_parts
 from optix_torch.continuous.torch_continuous_agent import TorchContinuousAgent
@@ -95,7 +95,7 @@ class TorchTD3Agent(TorchContinuousAgent):
         policy = Actor(actor, actor_optimizer, observation_normalizer, **how, with_target=True)
         critics = TwinCritics(critic1, critic2, critic_optimizer, **how)
         assert policy.target_network is not None
-        self._target_actor, self._steps = policy.target_network, _Steps()
+        self._target_actor, self._steps = policy.target_network, StepCount()
         self._start(
             policy,
             critics,
@@ -138,19 +138,6 @@ class TorchTD3Agent(TorchContinuousAgent):
         self._actor_descent.step(hp["max_grad_norm"] or math.inf, actor_loss=-float(values.mean()))
         critics.target.polyak(hp["tau"])
         self._target_actor.polyak(hp["tau"])
-
-
-class _Steps:
-    """Gradient steps made so far; decides when the actor's turn is."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def state_dict(self) -> State:
-        return {"count": self.count}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.count = int(state["count"])
 
 
 def build(ctx: AgentContext, **options: Any) -> TorchTD3Agent:

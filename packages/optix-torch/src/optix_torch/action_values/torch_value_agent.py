@@ -50,11 +50,5 @@ class TorchValueAgent(ValueAgent):
     def _changed_by_training(self) -> None:
         """The online network has new weights; refresh what was derived from them."""
 
-    def _move_target(self, tau: float) -> None:
-        if tau == 1.0:
-            self._target.copy()
-        else:
-            self._target.polyak(tau)
-
     def _report(self) -> dict[str, Any]:
         return self._descent.report()

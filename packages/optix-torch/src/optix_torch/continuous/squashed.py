@@ -14,15 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optix_core.agents.squashed import LOG_STD_BOUNDS
+from optix_core.agents.squashed import act as act
+from optix_core.agents.squashed import describe as describe
+
 Array = NDArray[Any]
-
-LOG_STD_BOUNDS = (-20.0, 2.0)
-"""What logarithms of standard deviations are clamped to.
-
-The upper bound keeps u where tanh still has a slope: at exp(2) most draws are saturated already. The lower one only
-prevents an underflow and binds nothing, so that the temperature alone decides how deterministic a policy becomes;
--5, as others have it, would leave a noise of 0.7 % that no temperature removes.
-"""
 
 _LOG_2_PI, _LOG_2 = math.log(2.0 * math.pi), math.log(2.0)
 
@@ -75,12 +71,3 @@ def sample(outputs: Array, noise: Array) -> Sample:
     correction = 2.0 * (_LOG_2 - size - np.log1p(np.exp(-2.0 * size)))
     densities = -0.5 * (noise * noise + _LOG_2_PI) - log_std - correction
     return Sample(np.tanh(u), densities.sum(axis=1), spread, (raw == log_std).astype(outputs.dtype))
-
-
-def act(outputs: Array, rng: np.random.Generator | None) -> NDArray[np.float32]:
-    """Actions ``[N, A]`` for ``outputs`` ``[N, 2 A]``: drawn from ``rng``, or tanh of the means without one."""
-    mean, log_std = np.split(outputs, 2, axis=1)
-    if rng is None:
-        return np.tanh(mean).astype(np.float32, copy=False)
-    spread = np.exp(np.clip(log_std, *LOG_STD_BOUNDS))
-    return np.tanh(mean + spread * rng.standard_normal(mean.shape, np.float32)).astype(np.float32, copy=False)
