@@ -18,11 +18,13 @@ from optix_core.agents.experience import make_replay
 from optix_core.agents.hypers import dqn, ppo, reinforce
 from optix_core.agents.model_agent import ModelAgent, targets_of
 from optix_core.agents.normalizing import Normalizers
+from optix_core.agents.plain_actor import policy_spec
 from optix_core.agents.ppo_agent import ChoosingPPOAgent, PPOAgent
 from optix_core.agents.ppo_update import UpdateReport
 from optix_core.agents.steps import StepCount
 from optix_core.agents.streams import Streams
 from optix_core.agents.value_agent import best
+from optix_core.errors import ConfigError
 from optix_core.normalizers import ObsNormalizer, RewardNormalizer
 from optix_core.rl.masking import with_masks
 from optix_core.types import EpisodeData, HyperparamSet
@@ -337,3 +339,17 @@ def test_a_step_that_was_not_made_has_no_loss(norm):
     report = targets_of(flat_window([1, 2], [0, 0]), lambda _: None, gamma=1.0).report(0.5, norm)
     assert math.isnan(report["loss"])
     assert report["n_updates"] == 0
+
+
+def test_a_plain_actor_has_outputs_for_each_action_or_two_for_each_dimension():
+    network = MLPSpec.build((OBS, 6), "tanh", "linear")
+    assert policy_spec(network, "categorical", None).n_actions == 6
+    assert policy_spec(network, "gaussian", 3).n_actions == 3
+    assert policy_spec(network, "gaussian", None, log_std=True).n_actions == 6
+    assert policy_spec(network, "multi_categorical", 6, [2, 4]).nvec == (2, 4)
+    with pytest.raises(ConfigError, match="for 6 actions or action dimensions, expected 5"):
+        policy_spec(network, "categorical", 5)
+    with pytest.raises(ConfigError, match="for 6 actions or action dimensions, expected 3"):
+        policy_spec(network, "gaussian", 3, log_std=True)
+    with pytest.raises(ConfigError, match="two outputs per action dimension"):
+        policy_spec(MLPSpec.build((OBS, 5), "tanh", "linear"), "gaussian", None)

@@ -14,6 +14,7 @@ from optix_core.acting import MLP, MLPSpec, NumpyPolicy, PolicySpec, distributio
 from optix_core.acting.distributions import Head
 from optix_core.acting.policy import allowed_logits
 from optix_core.agents.function_policy import FunctionPolicy
+from optix_core.agents.plain_actor import policy_spec
 from optix_core.agents.ppo_update import PPOBatch, UpdateReport
 from optix_core.errors import ConfigError
 from optix_jax.networks.gaussian import GaussianNetwork
@@ -219,16 +220,4 @@ def _policy_spec(
     network: MLPSpec | None = actor.mean_spec if isinstance(actor, GaussianNetwork) else actor.spec
     if network is None or (gaussian and head != "gaussian"):
         return None
-    width = network.sizes[-1]
-    if head == "gaussian" and not gaussian:
-        if width % 2:
-            raise ConfigError(
-                f"a Gaussian actor needs two outputs per action dimension, mean and log standard deviation; it has "
-                f"{width}"
-            )
-        width //= 2
-    if n_actions not in {None, width}:
-        raise ConfigError(
-            f"the actor has outputs for {width} actions or action dimensions, expected {n_actions}"
-        )
-    return PolicySpec(network, head, width, nvec)
+    return policy_spec(network, head, n_actions, nvec, log_std=gaussian)

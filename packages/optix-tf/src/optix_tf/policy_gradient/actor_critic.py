@@ -13,6 +13,7 @@ from optix_core.acting import NumpyPolicy, PolicySpec, distribution
 from optix_core.acting.distributions import Head
 from optix_core.acting.policy import allowed_logits
 from optix_core.agents.function_policy import FunctionPolicy
+from optix_core.agents.plain_actor import policy_spec
 from optix_core.agents.ppo_update import PPOBatch, UpdateReport
 from optix_core.agents.steps import MAX_SKIPPED_IN_A_ROW
 from optix_core.errors import ConfigError
@@ -165,19 +166,7 @@ def _policy_spec(
     network = training.network(actor)
     if not isinstance(network, Perceptron) or training.perceptron(actor) is None:
         return None
-    width = network.spec.sizes[-1]
-    if head == "gaussian" and network.log_std is None:
-        if width % 2:
-            raise ConfigError(
-                f"a Gaussian actor needs two outputs per action dimension, mean and log standard deviation; it has "
-                f"{width}"
-            )
-        width //= 2
-    if n_actions not in {None, width}:
-        raise ConfigError(
-            f"the actor has outputs for {width} actions or action dimensions, expected {n_actions}"
-        )
-    return PolicySpec(network.spec, head, width, nvec)
+    return policy_spec(network.spec, head, n_actions, nvec, log_std=network.log_std is not None)
 
 
 def _report(tally: Tally) -> UpdateReport:

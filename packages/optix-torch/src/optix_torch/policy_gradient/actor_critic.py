@@ -14,6 +14,7 @@ from torch import nn
 from optix_core.acting import MLPSpec, NumpyPolicy, PolicySpec
 from optix_core.acting.distributions import Head
 from optix_core.agents.function_policy import FunctionPolicy
+from optix_core.agents.plain_actor import policy_spec
 from optix_core.agents.ppo_update import Engine, PPOBatch, UpdateReport
 from optix_core.errors import ConfigError
 from optix_torch.acting.mirror import torch_forward
@@ -140,20 +141,8 @@ def _actor_shape(
     shape = standard_mlp(gaussian.mean if gaussian else actor)
     if shape is None or (gaussian and not gaussian.log_std.requires_grad):
         return None
-    width = shape[0].sizes[-1]
-    if head == "gaussian" and gaussian is None:
-        if width % 2:
-            raise ConfigError(
-                f"a Gaussian actor needs two outputs per action dimension, mean and log standard deviation; it has "
-                f"{width}"
-            )
-        width //= 2
-    if n_actions not in {None, width}:
-        raise ConfigError(
-            f"the actor has outputs for {width} actions or action dimensions, expected {n_actions}"
-        )
     parameters = [*shape[1], gaussian.log_std] if gaussian else shape[1]
-    return PolicySpec(shape[0], head, width, nvec), parameters
+    return policy_spec(shape[0], head, n_actions, nvec, log_std=gaussian is not None), parameters
 
 
 def _shared_encoder(
