@@ -14,15 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.extend(  # what is sent to other processes, the cluster for tests, and core's task for searches
+sys.path.extend(  # what is sent to other processes, the cluster for tests, and core's tasks
     str(Path(__file__).parents[2] / folder)
     for folder in (
         "tests/distributed",
         "packages/optix-distributed/tests",
         "packages/optix-core/tests/search/toys",
+        "packages/optix-core/tests/population",
     )
 )
 
+import climbing
 from spread_tasks import four_to_two, make_search, note
 
 NEEDS = ("ray", "optuna", "optix_distributed", "optix_neuroevo")
@@ -165,6 +167,31 @@ def trial_states(folder):
 
     study = optuna.load_study(study_name="s", storage=open_storage(f"journal:{folder}/trials.log"))
     return [t.state.name for t in study.get_trials(deepcopy=False)]
+
+
+def test_members_train_over_a_cluster_as_they_do_here_although_one_is_killed(executor, tmp_path):
+    from optix_core.population import PopulationTrainer
+
+    def run(place, executor, pipeline):
+        one = PopulationTrainer(
+            climbing.make_agent, pipeline, climbing.make_validation, tmp_path / place, interval_steps=40,
+            max_steps=120, members=4, seed=3, eval_episodes=2, confirm_episodes=2, executor=executor,
+        )  # fmt: skip
+        result = one.run()
+        return result.history, [(m.params, m.score, m.state["height"].tolist()) for m in result.members]
+
+    def deadly(seed=None):
+        note(tmp_path)
+        if len(pids_in(tmp_path)) > 1 and not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return climbing.make_pipeline(seed)
+
+    here = run("here", None, climbing.make_pipeline)
+    assert run("there", executor, deadly) == here
+    assert (tmp_path / "died").exists()
+    assert executor.lost >= 1
+    assert os.getpid() not in pids_in(tmp_path)
 
 
 def test_a_search_spreads_and_a_killed_worker_leaves_nothing_running(executor, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import hashlib
+import pickle
 import threading
 import weakref
 from typing import Any
@@ -51,6 +52,19 @@ def test_equal_contents_are_equal_and_others_not() -> None:
     assert a != SealedArray(np.arange(3, dtype=np.int32))
     assert a != "text"
     assert {"x": [a]} == {"x": [b]}
+
+
+def test_it_travels_to_other_processes_with_its_content_and_digest() -> None:
+    memory = np.arange(6).reshape(2, 3)
+    sealed = SealedArray(memory)
+    digest = sealed.digest
+    there = pickle.loads(pickle.dumps(sealed))
+    assert there == sealed
+    assert there.digest_known
+    assert there.digest == digest
+    there.detach()
+    assert there.serialized() == sealed.serialized()
+    assert not pickle.loads(pickle.dumps(SealedArray(memory))).digest_known
 
 
 def test_it_has_no_hash_so_that_sets_cannot_merge_two_views() -> None:

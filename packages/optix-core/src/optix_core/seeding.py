@@ -27,6 +27,7 @@ class Domain(IntEnum):
     CONFIRMATION = 10
     TRIAL = 11
     PERTURBATION = 12
+    POPULATION = 13
     LIVE = 20
     NOVELTY = 21
 

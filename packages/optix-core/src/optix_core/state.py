@@ -179,6 +179,9 @@ class SealedArray:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:  # to another process: the content, without the lock
+        return _travelled, (self._array.copy(), self._digest)
+
     def __repr__(self) -> str:
         digest = f", {self._digest[:12]}" if self._digest is not None else ""
         return f"SealedArray({self.dtype}{list(self.shape)}{digest})"
@@ -188,6 +191,10 @@ class SealedArray:
 
     def _data(self) -> memoryview:
         return self._array.reshape(-1).view(np.uint8).data
+
+
+def _travelled(array: NDArray[Any], digest: str | None) -> SealedArray:
+    return SealedArray(array, digest=digest)
 
 
 def sealed_header(dtype: str, shape: tuple[int, ...], nbytes: int) -> bytes:
