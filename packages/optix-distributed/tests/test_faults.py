@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from actor_envs import CartPole, Make, Misbehaving
 from conftest import eventually, held, is_there, shared_memory, weights
 
 from optix_core.errors import ConfigError, EnvironmentFault
-from optix_distributed import ActorDiedError, ActorError
+from optix_distributed import ActorDiedError, ActorError, AsyncActorLearner
 
 DRIVER = Path(__file__).with_name("fault_driver.py")
 pytestmark = pytest.mark.timeout(120)
@@ -48,7 +49,9 @@ def replaced(one, kills):
 # ------------------------------------------------------------------ actors that are killed
 
 
-def test_actors_killed_at_random_moments_are_replaced_and_every_row_is_whole(learner):
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("n_kills", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_actors_killed_at_random_moments_are_replaced_and_every_row_is_whole(learner, n_kills):
     one = learner(max_restarts=1000, restart_window_s=1e-9, checkpoint_dir=None, slots_per_actor=2)
     rng, kills, seen = random.Random(0), 0, []
     real = one.update.batch
@@ -63,7 +66,7 @@ def test_actors_killed_at_random_moments_are_replaced_and_every_row_is_whole(lea
     one.update.batch = looked_at
     one._networks.training.set_learning_rate(1e-9)  # so that ratios stay 1 if rows belong together
     one.run(200)
-    for _ in range(8):
+    for _ in range(n_kills):
         time.sleep(rng.random() * 0.05)
         os.kill(rng.choice(one.collection.backend.pids), signal.SIGKILL)
         kills += 1
@@ -318,6 +321,30 @@ def test_faults_leave_nothing(learner):
         one.close()
         assert not any(map(is_there, pids))
     assert held() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_hundred_learners_one_after_another_leave_nothing(networks):
+    def cycle():
+        with AsyncActorLearner(*networks(), CartPole(), n_actors=2, envs_per_actor=2) as one:
+            one.run(100)
+            return pids_of(one)
+
+    for _ in range(20):  # what is loaded once
+        pids = cycle()
+    before, memory = held(), resident()
+    for _ in range(200):
+        pids += cycle()
+    assert eventually(lambda: not any(map(is_there, pids)))
+    assert held() == before
+    assert resident() <= 1.02 * memory
+
+
+def resident():
+    """Memory of this process, in bytes, after what is unused was given back."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_faults_of_environments_have_core_s_class_inside_the_process(counting):

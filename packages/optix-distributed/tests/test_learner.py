@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from actor_envs import CartPole, Pendulum
-from conftest import weights
+from conftest import agent_for, weights
 
 from optix_core import make_agent
 from optix_core.errors import CheckpointNotSaved, ConfigError, NumericalDivergence
@@ -235,6 +235,45 @@ def test_a_checkpoint_continues_where_it_was_taken(learner, tmp_path):
     assert first == one.collection.settings
     two.run(1400)
     assert two.total_steps >= 1400
+
+
+def falling_agent(steps):
+    return agent_for(CartPole(), "PPO", learning_rate=1e-2, learning_rate_decay_steps=steps)
+
+
+def test_a_learning_rate_that_falls_does_so_here_too_and_after_a_resume(learner, tmp_path):
+    options = {
+        "backend": "inline",
+        "n_actors": 1,
+        "envs_per_actor": 4,
+        "trajectory_len": 16,
+        "max_batch_slots": 1,
+    }
+    rates = []
+    one = learner(nets=(falling_agent(64 * 8), None, None), checkpoint_dir=tmp_path, **options)
+    one.update = Watched(one.update, rates)
+    one.run(64 * 5)
+    two = learner(nets=(falling_agent(64 * 8), None, None), checkpoint_dir=tmp_path, resume=True, **options)
+    two.update = Watched(two.update, rates)
+    two.run(64 * 8)
+    np.testing.assert_allclose(rates, 1e-2 * (1 - np.arange(1, 9) / 8), atol=1e-12)
+    before = weights(two)
+    two.run(64 * 10)  # at 0 it stays
+    np.testing.assert_array_equal(weights(two), before)
+
+
+class Watched:
+    """An update that notes the learning rate it is made with."""
+
+    def __init__(self, update, rates):
+        self._update, self._rates = update, rates
+
+    def __call__(self, window):
+        self._rates.append(self._update.networks.training.optimizer.param_groups[0]["lr"])
+        return self._update(window)
+
+    def __getattr__(self, name):
+        return getattr(self._update, name)
 
 
 def test_resuming_nothing_begins(learner, tmp_path):

@@ -18,7 +18,7 @@ from optix_core.seeding import Domain, fresh_root_seed, generator
 from optix_core.state import State, generator_state, restore_generator
 from optix_distributed.collection import Collection
 from optix_distributed.learning.checkpoints import PeriodicCheckpoints
-from optix_distributed.learning.parts import parts_of_agent, parts_of_modules
+from optix_distributed.learning.parts import Falling, parts_of_agent, parts_of_modules
 from optix_distributed.learning.update import VTraceSettings, VTraceUpdate
 from optix_distributed.settings import CollectionSettings
 from optix_torch.training.threads import Threads
@@ -39,7 +39,7 @@ class AsyncActorLearner:
     Args:
         actor: ``[B, *obs]`` to logits, or for a Box to means and log standard deviations ``[B, 2 A]``. Or an agent
             made by ``make_agent`` (PPO, Gaussian PPO, recurrent PPO), whose networks, optimizer and
-            hyperparameters are used; ``critic`` and ``optimizer`` are None then.
+            hyperparameters are used, a falling learning rate included; ``critic`` and ``optimizer`` are None then.
         critic: ``[B, *obs]`` to ``[B]`` or ``[B, 1]``.
         optimizer: Over the parameters of both.
         env_factory: Makes one environment; it travels to other processes by value.
@@ -126,12 +126,14 @@ class AsyncActorLearner:
         self._batch = min_batch_slots, max_batch_slots
         self.seed = fresh_root_seed() if seed is None else int(seed)
         own: Mapping[str, Any] = {}
+        self._falling: Falling | None = None
         if critic is None or optimizer is None:
             if critic is not None or optimizer is not None:
                 raise ConfigError(
                     "give actor, critic and optimizer, or an agent in place of the actor and None for both"
                 )
-            networks, normalizers, acting, own = parts_of_agent(actor)
+            networks, normalizers, acting, self._falling = parts_of_agent(actor)
+            own = self._falling.hyperparams
         else:
             networks, normalizers, acting = parts_of_modules(actor, critic, optimizer, env_factory, device)
         self._networks = networks
@@ -225,7 +227,8 @@ class AsyncActorLearner:
                         break
                     returns += [episode.episode_return for episode in window.episodes]
                     del returns[:-100]
-                    report = self.update(window)
+                    with self._fallen(window.n_steps):
+                        report = self.update(window)
                     self._tell(report, returns)
                     if self._checkpoints is not None:
                         self._checkpoints.save_if_due(self._state, self.total_steps)
@@ -283,6 +286,12 @@ class AsyncActorLearner:
         for callback in self._callbacks:
             callback(event)
 
+    def _fallen(self, n_steps: int) -> contextlib.AbstractContextManager[Any]:
+        """The learning rate of now, if the agent has one that falls."""
+        if self._falling is None:
+            return contextlib.nullcontext()
+        return self._falling.applied(n_steps, self._networks.training)
+
     def _collection_seed(self) -> int:
         return (
             self.seed
@@ -297,6 +306,7 @@ class AsyncActorLearner:
             "lives": self._lives + 1,
             "rng": generator_state(self._rng),
             "training": self._networks.training.state_dict(),
+            "decay": None if self._falling is None else self._falling.decay.state_dict(),
             **{name: None if part is None else part.state_dict() for name, part in self._statistics()},
         }
 
@@ -320,6 +330,8 @@ class AsyncActorLearner:
                 )
             if part is not None:
                 part.load_state_dict(state[name])
+        if self._falling is not None and state["decay"] is not None:
+            self._falling.decay.load_state_dict(state["decay"])
         restore_generator(self._rng, state["rng"])
         self._steps_before, self._updates_before = int(state["steps"]), int(state["updates"])
         self._lives = int(state["lives"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 
 from optix_core.acting import NumpyActing, NumpyPolicy
 from optix_core.agents.box_actions import actions_of
+from optix_core.agents.decay import Decay
 from optix_core.agents.normalizing import Normalizers
 from optix_core.errors import ConfigError
 from optix_torch.policy_gradient.actor_critic import ActorCritic
@@ -18,8 +21,25 @@ from optix_torch.policy_gradient.recurrent_actor_critic import RecurrentActorCri
 Networks = ActorCritic | RecurrentActorCritic
 
 
-def parts_of_agent(agent: Any) -> tuple[Networks, Normalizers, NumpyActing, Mapping[str, Any]]:
-    """Networks, normalisers, policy and hyperparameters of an agent of optix-torch.
+@dataclass(frozen=True, slots=True)
+class Falling:
+    """What falls while training goes on.
+
+    Attributes:
+        decay: Counts the steps.
+        hyperparams: From where, and over how many steps.
+    """
+
+    decay: Decay
+    hyperparams: Mapping[str, Any]
+
+    def applied(self, n_steps: int, training: Any) -> AbstractContextManager[Any]:
+        """Count ``n_steps`` and put what is due into the optimizer for the time of one update."""
+        return self.decay.applied(self.hyperparams, n_steps, training)
+
+
+def parts_of_agent(agent: Any) -> tuple[Networks, Normalizers, NumpyActing, Falling]:
+    """Networks, normalisers, policy and what falls of an agent of optix-torch, its hyperparameters included.
 
     Raises:
         ConfigError: It has no actor and critic that can be trained so.
@@ -36,7 +56,7 @@ def parts_of_agent(agent: Any) -> tuple[Networks, Normalizers, NumpyActing, Mapp
             'Optimizer(agent, env, runner="async"); or give a PPO, Gaussian PPO or recurrent PPO agent of optix-torch, '
             "or actor, critic and optimizer"
         )
-    return networks, normalizers, acting_of(agent), agent.get_hyperparams().params
+    return networks, normalizers, acting_of(agent), Falling(agent._decay, agent.get_hyperparams().params)
 
 
 def parts_of_modules(
