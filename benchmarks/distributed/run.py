@@ -18,6 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import RESULTS, child, machine, versions
+from distributed.learned import run as learn
+from distributed.tasks import SEEDS
 
 HERE = Path(__file__).parent
 BATCH = {"n_actors": 2, "envs_per_actor": 8, "trajectory_len": 64, "min_batch_slots": 2, "max_batch_slots": 2}
@@ -97,8 +99,13 @@ def waiting(seconds=4.0, wait_s=0.002):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("costs", "ray", "waiting"))
+    parser.add_argument("--only", choices=("costs", "learning", "ray", "waiting"))
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="of learning: seeds 0 to SEEDS - 1")
     options = parser.parse_args()
+    if options.only in {None, "learning"}:
+        learn(options.seeds)
+    if options.only == "learning":
+        return
     found = {"machine": machine(), "versions": versions()}
     if options.only in {None, "costs"}:
         found["costs"] = costs(options.rounds)

@@ -1,11 +1,11 @@
-"""Write the results that lie in benchmarks/results into docs/benchmarks.md and docs/autonomy.md.
+"""Write the results that lie in benchmarks/results into docs/benchmarks.md, autonomy.md and distributed.md.
 
     python3 dev.py bench report              # write
     python3 dev.py bench report --check      # exit 1 if a page does not say what the results say
 
 What is between ``<!-- results: NAME -->`` and ``<!-- end of results -->`` is made anew; the rest of a page is prose.
-NAME is ``learning``, ``autonomy-PROTOCOL``, or that of a file ``benchmarks/results/NAME.json`` of kind ``speed`` (see
-benchmarks/speed.py).
+NAME is ``learning``, ``autonomy-PROTOCOL``, ``distributed-learning``, or that of a file benchmarks/results/NAME.json of
+kind ``speed`` (see benchmarks/speed.py).
 Results that do not exist are said not to exist.
 """
 
@@ -23,11 +23,12 @@ sys.path.insert(0, str(HERE.parent))
 from autonomy.run import results_of
 from autonomy.verdicts import VERDICTS
 from common import RESULTS, ROOT
+from distributed import learned
 from learning.run import SIDES, job_of, stored, summary
 from learning.tasks import EPISODES, TASKS
 from speed import rows_of
 
-PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "autonomy.md")
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "autonomy", "distributed"))
 BLOCK = re.compile(r"<!-- results: ([\w-]+) -->\n(.*?)<!-- end of results -->", re.DOTALL)
 
 
@@ -113,6 +114,26 @@ def autonomy(protocol, folder):
     )
 
 
+def on_actors(folder):
+    """The table of learning on actors."""
+    found = learned.rows(folder)
+    rows = [
+        (
+            row["title"],
+            row["mode"],
+            f"{row['steps']:,}",
+            f"{row['before']:.0f}",
+            f"{row['score']:.1f} [{row['low']:.1f}, {row['high']:.1f}] (n={row['n']}, worst {row['worst']:.1f})",
+            f"{row['level']:g}: {_yes(row['every_seed'])}",
+            _yes(row["not_worse"]) if "not_worse" in row else "",
+            f"{row['lag']:.2f}",
+        )
+        for row in found
+    ]
+    head = ("", "", "steps", "before", "after", "every seed at least", "95 % of one process", "mean lag")
+    return table(head, rows) + "\n" + about([row["origin"] for row in found]) if found else "Not run yet.\n"
+
+
 def table(head, rows):
     cells = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |\n" for row in cells)
@@ -138,6 +159,8 @@ def page_with_results(text, folder=RESULTS):
         name = match[1]
         if name == "learning":
             body = learning(folder / "learning")
+        elif name == "distributed-learning":
+            body = on_actors(folder / name)
         elif name.startswith("autonomy-"):
             body = autonomy(name.removeprefix("autonomy-"), folder / "autonomy")
         else:

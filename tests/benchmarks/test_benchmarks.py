@@ -184,6 +184,30 @@ def test_the_table_of_learning_holds_what_is_stored(bench, tmp_path):
     assert row.endswith("| yes | yes | 7 / 7 |")
 
 
+def test_the_table_of_learning_on_actors_holds_what_is_stored(bench, tmp_path):
+    learned, report, common = bench("distributed.learned"), bench("report.run"), bench("common")
+    tasks = bench("distributed.tasks")
+    machine = {"processor": "P", "cores": 2, "memory_gib": None, "system": "S"}
+    assert report.on_actors(tmp_path) == "Not run yet.\n"
+    scores = {"asynchronous": (480.0, 470.0), "lockstep": (480.0, 480.0), "one process": (500.0, 500.0)}
+    for mode, of_seeds in scores.items():
+        for seed, score in enumerate(of_seeds):
+            document = {
+                "digest": learned._digest(tasks.job_of("cartpole", mode, seed)), "returns": [score] * 100,
+                "before": [20.0] * 100, "lag_mean": 1.5, "machine": machine, "versions": {"python": "3"},
+            }  # fmt: skip
+            common.write_json(learned._path(tmp_path, "cartpole", mode, seed), document)
+    rows = [line for line in report.on_actors(tmp_path).splitlines() if line.startswith("| CartPole, ")]
+    assert [row.split(" | ")[1] for row in rows] == list(scores)
+    assert "475.0 [470.0, 480.0] (n=2, worst 470.0) | 475: **no** | yes |" in rows[0]
+    assert "| 475: yes | yes |" in rows[1]
+    assert "| 475: yes |  |" in rows[2]
+    stale = learned._path(tmp_path, "cartpole", "lockstep", 0)
+    document = json.loads(stale.read_text(encoding="utf-8"))
+    common.write_json(stale, document | {"digest": "another"})
+    assert "(n=1, worst 480.0)" in report.on_actors(tmp_path)
+
+
 def test_docs_say_what_the_results_say(bench):
     report = bench("report.run")
     for page in report.PAGES:
