@@ -12,10 +12,11 @@ import pytest
 import tensorflow as tf
 from gymnasium import spaces
 
+from optix_core.agents import ppo_agent
 from optix_core.rl.batching import standardize
 from optix_core.rl.masking import with_masks
 from optix_core.types import HyperparamSet
-from optix_tf import Adam, GaussianActor, TFGaussianPPOAgent, TFPPOAgent, ppo
+from optix_tf import Adam, GaussianActor, TFGaussianPPOAgent, TFPPOAgent
 from optix_tf.policy_gradient import losses, update
 from optix_tf.training import adam
 
@@ -273,7 +274,7 @@ def test_mutants_of_the_host_are_caught(make, monkeypatch, what):
     case = Case(make)
     assert case.window.truncated.any()
     wanted = case.expected()
-    right = ppo.ppo_batch
+    right = ppo_agent.ppo_batch
 
     def with_other_targets(*args):
         batch = right(*args)
@@ -282,7 +283,7 @@ def test_mutants_of_the_host_are_caught(make, monkeypatch, what):
     if what == "truncation":
         case.window.terminated = case.window.terminated | case.window.truncated
     elif what == "targets":
-        monkeypatch.setattr(ppo, "ppo_batch", with_other_targets)
+        monkeypatch.setattr(ppo_agent, "ppo_batch", with_other_targets)
     else:
         case.agent.set_hyperparams(HyperparamSet({"max_grad_norm": 1e9}))
     case.learn()
