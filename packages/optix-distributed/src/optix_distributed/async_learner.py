@@ -165,7 +165,6 @@ class AsyncActorLearner:
         if resume:
             self._resume()
         self.collection = Collection(acting, [env_factory], self.settings, self._collection_seed())
-        self._lag_of_update = 0.0
 
     @property
     def total_steps(self) -> int:

@@ -67,7 +67,7 @@ class RayBackend(SupervisedBackend[RaySeat]):
         super().__init__(
             plan, limits, [RaySeat(actor_id=a, restarts=limits.restarts()) for a in range(plan.n_actors)]
         )
-        self._data = packed(boot)
+        data = packed(boot)
         self._views: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
         self._weights: dict[int, Any] = {}
         self._calls: dict[Any, tuple[RaySeat, Life, str]] = {}
@@ -90,7 +90,7 @@ class RayBackend(SupervisedBackend[RaySeat]):
             self._held.placement = Placement(
                 needs, plan.n_actors, least=self.limits.min_actors, reserve=placement == "reserve"
             )
-            self._boot = ray.put(self._data)
+            self._boot = ray.put(data)
         except BaseException:
             self._finalizer()
             raise
